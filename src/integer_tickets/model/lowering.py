@@ -1,0 +1,101 @@
+"""From a quantization-aware Transformer to the integer network that it simulates."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from integer_tickets.errors import UserError
+from integer_tickets.integer.network import Inhibitor, IntegerNetwork, Linear, Softmax, Table, roles
+from integer_tickets.integer.network import Layer as IntegerLayer
+from integer_tickets.integer.rounding import Array, Rule, exp_table, half, length_table
+from integer_tickets.model.quantized import (
+    LINEARS,
+    QuantizedTransformer,
+    layer_rule,
+    part_of,
+    softmax_factor,
+    softmax_rule,
+)
+from integer_tickets.model.quantizers import inhibitor_rule, quantize_weight
+from integer_tickets.model.transformer import NORM_UNIT
+
+
+@torch.no_grad()
+def lower(model: QuantizedTransformer, masks: Mapping[str, Tensor], labels: Sequence[str]) -> IntegerNetwork:
+    """The integer network whose logits times their unit are the model's logits in evaluation mode."""
+    log_residual = model.token_step - int(model.token_shift)
+    log_norm = torch.tensor(math.log2(NORM_UNIT))
+    layers = []
+    for index, layer in enumerate(model.layers):
+        attention = layer.attention
+        log_qk, log_v, log_f = model.activation_steps[index]
+        gain = int(model.gains[index])
+        ins = {"output": log_v - gain, "down": log_f}
+        outs = {"query": log_qk, "key": log_qk, "value": log_v, "up": log_f}
+        steps = dict(zip(LINEARS, model.weight_steps[index], strict=True))
+        if attention.kind == "inhibitor":
+            gamma = attention.log_gamma.exp() * torch.exp2(log_qk - log_v)
+            rule = inhibitor_rule(gamma, attention.delta * torch.exp2(-log_v))
+            numbers = (rule.multiplier.numpy(), rule.offset.numpy(), rule.shift.numpy())
+            lowered: Inhibitor | Softmax = Inhibitor(*numbers, gain, attention.signed)
+        else:
+            shared = softmax_rule(softmax_factor(log_qk, model.width // model.heads), model.heads)
+            lowered = Softmax(*(part.numpy() for part in shared), gain, exp_table())
+        linears = {}
+        for name, role in roles(lowered).items():
+            prefix = "" if name in ("up", "down") else "attention."
+            log_unit = steps[name].double() + ins.get(name, log_norm).double()
+            factor = torch.exp2(log_unit - outs.get(name, log_residual).double())
+            rule_of_layer = layer_rule(factor, role.high, role.zero)
+            mask = masks.get(f"layers.{index}.{prefix}{name}.weight")
+            linears[name] = _linear(model, part_of(layer, name), steps[name], log_unit, rule_of_layer, mask)
+        layers.append(IntegerLayer(**linears, attention=lowered))
+
+    log_unit = model.classifier_step.double() + log_norm.double() - int(model.pool_gain)
+    classifier = _linear(model, model.classifier, model.classifier_step, log_unit, None, masks.get("classifier.weight"))
+    token_weight = _int8(quantize_weight(model.tokens.weight, model.token_step, model.embedding_bits))
+    places = quantize_weight(model.positions.weight, log_residual + int(model.position_shift), 8)
+    length_multiplier, length_shift = length_table(len(places))
+    logit_multiplier, logit_shift = _unit(log_unit.item())
+    token_mask = _mask(masks.get("tokens.weight"))
+    return IntegerNetwork(
+        tokens=Table(token_weight, token_mask, model.embedding_bits, int(model.token_shift)),
+        positions=Table(_int8(places), None, 8, int(model.position_shift)),
+        layers=tuple(layers),
+        classifier=classifier,
+        pool_gain=int(model.pool_gain),
+        length_multiplier=length_multiplier,
+        length_shift=length_shift,
+        heads=model.heads,
+        labels=tuple(labels),
+        logit_multiplier=logit_multiplier,
+        logit_shift=logit_shift,
+    )
+
+
+def _linear(
+    model: QuantizedTransformer, part: nn.Linear, step: Tensor, log_unit: Tensor, rule: Rule | None, mask: Tensor | None
+) -> Linear:
+    weight = _int8(quantize_weight(part.weight, step, model.bits))
+    bias = (part.bias.double() * torch.exp2(-log_unit)).round() + (half(rule) if rule else 0)
+    return Linear(weight, _mask(mask), bias.numpy().astype(np.int32), rule, model.bits)
+
+
+def _int8(values: Tensor) -> Array:
+    return values.numpy().astype(np.int8)
+
+
+def _mask(mask: Tensor | None) -> Array | None:
+    """None where everything is kept: then no mask is stored."""
+    return None if mask is None or bool(mask.all()) else mask.numpy()
+
+
+def _unit(log_unit: float) -> tuple[int, int]:
+    """2^log_unit as a multiplier of 31 bits over a power of two."""
+    shift = 30 - math.floor(log_unit)
+    if not 0 <= shift <= 62:
+        raise UserError(f"the unit of the logits, 2^{log_unit:.2f}, has no integer form")
+    return min(math.floor(2.0 ** (log_unit + shift) + 0.5), 2**31 - 1), shift

@@ -1,0 +1,164 @@
+"""The float Transformer classifier: softmax or Inhibitor attention, all else equal, made of parts with an integer form."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from integer_tickets.model.inhibitor import inhibitor
+from integer_tickets.model.kernel import available, fused_inhibitor
+
+NORM_UNIT = 1 / 16  # value of one integer step after normalization (docs/arithmetic.md)
+
+
+def norm(x: Tensor) -> Tensor:
+    """Mean-absolute normalization without parameters over the last axis: x / mean |x|; zero stays zero."""
+    return x / x.abs().mean(-1, keepdim=True).clamp_min(1e-6)
+
+
+def token_mask(ids: Tensor, counts: Tensor) -> Tensor:
+    """True where a right-padded batch holds a token; ids (batch, n), counts (batch,) -> (batch, n) bool."""
+    return torch.arange(ids.shape[1], device=ids.device) < counts[:, None]
+
+
+class Attention(nn.Module):
+    """Multi-head attention; the two kinds share every linear layer.
+
+    softmax: sum_j softmax_j(q_i k_j / sqrt(e)) v_j. inhibitor (Brännvall, arXiv 2310.02041, with 1/n and per-head
+    scalars): 1/n sum_j of v_j softly thresholded by max(0, gamma |q_i - k_j|_1 - delta).
+    """
+
+    def __init__(self, width: int, heads: int, kind: str, signed: bool, kernel: str, isa: str) -> None:
+        super().__init__()
+        self.kind, self.heads, self.signed, self.isa = kind, heads, signed, isa
+        self.fused = kernel == "fused" and available(isa) is None
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.output = nn.Linear(width, width)
+        if kind == "inhibitor":
+            # With q and k of unit variance the mean of gamma |q - k|_1 is about 1.1.
+            self.log_gamma = nn.Parameter(torch.full((heads,), -math.log(width / heads)))
+            self.delta = nn.Parameter(torch.full((heads,), 0.5))
+
+    def split(self, x: Tensor) -> Tensor:
+        """(batch, n, width) -> (batch, heads, n, width / heads)."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def inhibit(
+        self, q: Tensor, k: Tensor, v: Tensor, gamma: Tensor, delta: Tensor, valid: Tensor, **rule: object
+    ) -> Tensor:
+        form = fused_inhibitor if self.fused and q.device.type == "cpu" else inhibitor
+        extra = {"isa": self.isa} if form is fused_inhibitor else {}
+        return form(q, k, v, gamma, delta, valid, self.signed, **rule, **extra)  # type: ignore[arg-type]
+
+    def context(self, q: Tensor, k: Tensor, v: Tensor, valid: Tensor, counts: Tensor) -> Tensor:
+        """q, k, v (batch, heads, n, e) -> what each token gathers, the same shape."""
+        if self.kind == "softmax":
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=valid[:, None, None, :])
+        q, k, v = q.float(), k.float(), v.float()
+        total = self.inhibit(q, k, v, self.log_gamma.exp(), self.delta, valid)
+        return total / counts.clamp_min(1)[:, None, None, None]
+
+
+class Layer(nn.Module):
+    """One block of a pre-norm Transformer: attention, then a ReLU feed-forward layer."""
+
+    def __init__(self, width: int, hidden: int, attention: Attention) -> None:
+        super().__init__()
+        self.attention = attention
+        self.up = nn.Linear(width, hidden)
+        self.down = nn.Linear(hidden, width)
+
+
+class Transformer(nn.Module):
+    """ids (batch, n) int64 right-padded, counts (batch,) tokens -> logits (batch, classes)."""
+
+    def __init__(
+        self,
+        *,
+        vocabulary: int,
+        positions: int,
+        classes: int,
+        width: int,
+        layers: int,
+        heads: int,
+        hidden: int,
+        dropout: float,
+        attention: str,
+        signed: bool = True,
+        kernel: str = "fused",
+        isa: str = "avx2",
+    ) -> None:
+        super().__init__()
+        self.width, self.heads = width, heads
+        self.tokens = nn.Embedding(vocabulary, width)
+        self.positions = nn.Embedding(positions, width)
+        self.layers = nn.ModuleList(
+            Layer(width, hidden, Attention(width, heads, attention, signed, kernel, isa))
+            for _ in range(layers)
+        )
+        self.classifier = nn.Linear(width, classes)
+        self.dropout = nn.Dropout(dropout)
+        self.observe: Callable[[str, Tensor], None] | None = None
+
+    def _see(self, name: str, x: Tensor, valid: Tensor) -> None:
+        if self.observe is not None:
+            self.observe(name, x[valid])
+
+    def forward(self, ids: Tensor, counts: Tensor) -> Tensor:
+        valid = token_mask(ids, counts)
+        x = self.dropout(self.tokens(ids) + self.positions.weight[: ids.shape[1]])
+        for index, layer in enumerate(self.layers):
+            part = layer.attention
+            u = norm(x)
+            q, k, v = part.query(u), part.key(u), part.value(u)
+            c = part.context(part.split(q), part.split(k), part.split(v), valid, counts)
+            c = c.transpose(1, 2).flatten(2)
+            x = x + self.dropout(part.output(c))
+            f = torch.relu(layer.up(norm(x)))
+            x = x + self.dropout(layer.down(f))
+            for name, tensor in (
+                ("qk", torch.cat([q, k], -1)),
+                ("value", v),
+                ("context", c),
+                ("hidden", f),
+                ("residual", x),
+            ):
+                self._see(f"{name}.{index}", tensor, valid)
+        pooled = (norm(x) * valid[..., None]).sum(1) / counts.clamp_min(1)[:, None]
+        self._see("pooled", pooled, counts > 0)
+        return self.classifier(pooled)
+
+
+def initialise(model: Transformer, seed: int) -> None:
+    """Draw initial weights in float64 by NumPy, so that every machine gets the same bits."""
+    generator = np.random.default_rng([seed, 1])
+    residual = 1 / math.sqrt(2 * len(model.layers))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                parameter.zero_()
+            elif parameter.ndim == 2:
+                if name == "tokens.weight":
+                    scale = 0.5
+                elif name == "positions.weight":
+                    scale = 0.1
+                else:
+                    narrow = residual if name.endswith(("output.weight", "down.weight")) else 1.0
+                    scale = narrow / math.sqrt(parameter.shape[1])
+                values = generator.standard_normal(tuple(parameter.shape)) * scale
+                parameter.copy_(torch.from_numpy(values))
+
+
+def linear_names(model: Transformer, embedding: bool = False) -> list[str]:
+    """Names of the weights that pruning may touch: every linear layer, and the token table if asked."""
+    names = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.ndim == 2 and name != "positions.weight"
+    ]
+    return [name for name in names if embedding or name != "tokens.weight"]

@@ -1,0 +1,269 @@
+"""The parameters of a study: `params.yaml` read, checked once, and given as typed objects."""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from integer_tickets.errors import UserError
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(_[a-z0-9]+)*$")]
+Bits = Literal[8, 4, 3, 2]
+Attention = Literal["inhibitor", "softmax"]
+Weights = Literal["float", "int8", "int4", "int3", "ternary"]
+
+WEIGHT_BITS: dict[str, int] = {"int8": 8, "int4": 4, "int3": 3, "ternary": 2}
+WEIGHT_NAMES = {bits: name for name, bits in WEIGHT_BITS.items()}
+
+
+class Block(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Segment(Block):
+    id: Name
+    previous: Name
+    first: Count
+    last: Count
+
+
+class Grid(Block):
+    attentions: list[Attention] = Field(min_length=1)
+    variants: list[Name] = Field(min_length=1)
+    seeds: list[Natural] = Field(min_length=1)
+    segments: list[Segment] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def chained(self) -> "Grid":
+        previous, level = "dense", 0
+        for segment in self.segments:
+            if segment.previous != previous or segment.first != level + 1 or segment.last < segment.first:
+                raise ValueError(
+                    f"segment {segment.id!r} must follow {previous!r} and begin with level {level + 1}"
+                )
+            previous, level = segment.id, segment.last
+        for values in (self.attentions, self.variants, self.seeds, [segment.id for segment in self.segments]):
+            if len(set(values)) != len(values):
+                raise ValueError(f"{values} names something twice")
+        return self
+
+    @property
+    def levels(self) -> int:
+        """The last level of the ladder."""
+        return self.segments[-1].last
+
+
+class Variant(Block):
+    weights: Weights
+    scope: Literal["global", "layerwise"]
+    embedding: bool
+    rewind: Natural
+
+
+class Runtime(Block):
+    threads: Count
+    isa: Literal["avx2", "native"]
+    kernel: Literal["fused", "plain"]
+    device: Literal["cpu", "cuda"]
+    autocast: bool
+
+
+class Hub(Block):
+    id: str
+    configuration: str
+    revision: str
+
+
+class Data(Block):
+    source: Literal["builtin", "files", "hub"]
+    folder: str
+    hub: Hub
+    text: list[str] = Field(min_length=1, max_length=2)
+    label: str
+    labels: list[str]
+    group: str
+    selection: Fraction
+    validation: Fraction
+    seed: Natural
+
+
+class Language(Block):
+    train: Count
+    selection: Count
+    validation: Count
+    test: Count
+    seed: Natural
+    bayes_error: float = Field(gt=0, lt=0.5)
+
+
+class Tokenizer(Block):
+    kind: Literal["pieces", "hash"]
+    size: int = Field(ge=8, le=65536)
+    positions: int = Field(ge=1, le=255)
+
+
+class Shape(Block):
+    width: int = Field(ge=4, le=1020)
+    layers: Count
+    heads: Count
+    hidden: int = Field(ge=4, le=4096)
+    dropout: float = Field(ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def divisible(self) -> "Shape":
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        if self.width // self.heads > 128:
+            raise ValueError(f"a head is {self.width // self.heads} wide, at most 128 are possible")
+        return self
+
+
+class Model(Shape):
+    signed: bool
+
+
+class Train(Block):
+    epochs: Count
+    batch: Count
+    lr: Positive
+    warmup: Share
+    weight_decay: float = Field(ge=0)
+
+
+class Prune(Block):
+    keep: Fraction
+
+
+class Controls(Block):
+    levels: list[Count]
+    kinds: list[Literal["reinit", "shuffled"]]
+
+
+class Quantize(Block):
+    levels: list[Natural] = Field(min_length=1)
+    bits: list[Bits] = Field(min_length=1)
+    embedding_bits: Bits
+    epochs: Count
+    lr: Positive
+
+
+class Distill(Block):
+    levels: list[Natural] = Field(min_length=1)
+    bits: list[Bits] = Field(min_length=1)
+    epochs: Count
+    lr: Positive
+    temperature: Positive
+    hard: Annotated[float, Field(gt=0, le=1)]
+
+
+class Teacher(Shape):
+    epochs: Count
+    lr: Positive
+    seed: Natural
+
+
+class Evaluate(Block):
+    bootstrap: int = Field(ge=100)
+    confidence: Fraction
+    margin: float = Field(ge=0, lt=1)
+    seed: Natural
+
+
+class Benchmark(Block):
+    batches: list[Count] = Field(min_length=1)
+    rounds: Count
+
+
+class Params(Block):
+    grid: Grid
+    variants: dict[Name, Variant]
+    runtime: Runtime
+    data: Data
+    language: Language
+    tokenizer: Tokenizer
+    model: Model
+    train: Train
+    prune: Prune
+    controls: Controls
+    quantize: Quantize
+    distill: Distill
+    teacher: Teacher
+    evaluate: Evaluate
+    benchmark: Benchmark
+
+    @model_validator(mode="after")
+    def consistent(self) -> "Params":
+        for name in self.grid.variants:
+            if name not in self.variants:
+                raise ValueError(f"grid.variants names {name!r}, but variants has only {sorted(self.variants)}")
+        for where, levels in (("controls", self.controls.levels), ("quantize", self.quantize.levels)):
+            beyond = [level for level in levels if level > self.grid.levels]
+            if beyond:
+                raise ValueError(f"{where}.levels: {beyond[0]}, but the ladder ends at level {self.grid.levels}")
+        for field in ("levels", "bits"):
+            missing = set(getattr(self.distill, field)) - set(getattr(self.quantize, field))
+            if missing:
+                raise ValueError(f"distill.{field}: {min(missing)} is not among quantize.{field}")
+        return self
+
+
+def parse_params(values: Any, where: str = "params.yaml") -> Params:
+    """Check a nested dictionary; every fault is one line naming the parameter."""
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{where}: {_explain(error.errors()[0])}") from None
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run from the top folder of the project") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    return parse_params(values, str(path))
+
+
+def merge(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Lay the differences of a preset over the values of params.yaml; lists and plain values are replaced."""
+    merged = dict(values)
+    for key, change in changes.items():
+        both = isinstance(change, dict) and isinstance(values.get(key), dict)
+        merged[key] = merge(values[key], change) if both else change
+    return merged
+
+
+def _explain(fault: Any) -> str:
+    place = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        known = _fields_at(fault["loc"][:-1])
+        close = difflib.get_close_matches(str(fault["loc"][-1]), known, 1)
+        return f"unknown parameter {place}" + (f"; did you mean {close[0]}?" if close else f"; known here: {known}")
+    if fault["type"] == "missing":
+        return f"parameter {place} is missing"
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "value_error":
+        return f"{place}: {message}" if place else message
+    return f"{place} = {fault['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _fields_at(location: tuple[Any, ...]) -> list[str]:
+    block: type[BaseModel] = Params
+    for part in location:
+        if block is Params and part == "variants":
+            block = Variant
+        elif isinstance(part, str) and part in block.model_fields:
+            annotation = block.model_fields[part].annotation
+            if part == "segments":
+                block = Segment
+            elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
+                block = annotation
+    return sorted(block.model_fields)

@@ -1,0 +1,210 @@
+"""The training loop: from any state to the last step, the same bits whether interrupted or not."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from integer_tickets.data.batches import Split, epoch_batches, evaluation_batches, pad
+from integer_tickets.model.transformer import Transformer
+from integer_tickets.training.state import (
+    State,
+    Weights,
+    load_state,
+    save_state,
+    seed_for,
+    weights_of,
+)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What is trained for how long; the learning rate rises to `lr` over `warmup` of all steps, then falls to 0."""
+
+    epochs: int
+    batch: int
+    lr: float
+    warmup: float
+    weight_decay: float
+    seed: int
+    autocast: bool = False
+
+    def rate(self, step: int, steps: int) -> float:
+        rising = max(1, round(self.warmup * steps))
+        return self.lr * min((step + 1) / rising, (steps - step) / max(1, steps - rising), 1.0)
+
+
+@dataclass(frozen=True)
+class SoftLabels:
+    """Teacher logits for the rows of train, and how they are mixed with the hard labels (Hinton, arXiv 1503.02531)."""
+
+    logits: Tensor  # (rows, classes) float32
+    temperature: float
+    hard: float  # weight of the hard labels
+
+
+@dataclass
+class Result:
+    """The trained model: the epoch best on the selection split, and one history row per epoch."""
+
+    weights: Weights
+    epoch: int
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def train(
+    model: Transformer,
+    start: State,
+    train_split: Split,
+    selection: Split,
+    schedule: Schedule,
+    masks: Mapping[str, Tensor],
+    work: Path,
+    *,
+    keep_at: int | None = None,
+    soft: SoftLabels | None = None,
+    label: str = "train",
+) -> Result:
+    """Train from `start` to the end of the schedule and return the epoch that is best on the selection split.
+
+    Batches, dropout and learning rate are functions of the step alone, so a run can begin at any step. After every
+    epoch a checkpoint goes to `work`; a later call with the same `work` continues there. With `keep_at` the state
+    after that many steps is left in `work / "rewind.safetensors"`.
+    """
+    device = next(model.parameters()).device
+    rows = len(train_split)
+    per_epoch = -(-rows // schedule.batch)
+    steps = schedule.epochs * per_epoch
+    checkpoint = work / "checkpoint.safetensors"
+    state, result = _resume(checkpoint, start)
+    model.load_state_dict(state.weights)
+    optimizer = _optimizer(model, state, schedule)
+    parameters = dict(model.named_parameters())
+    alive = {parameters[name]: mask.to(device, torch.float32) for name, mask in masks.items()}
+    revived = torch.zeros((), device=device)
+    lengths = train_split.lengths
+
+    step = state.step
+    if keep_at == step and not checkpoint.exists():
+        save_state(work / "rewind.safetensors", state)
+    bar = tqdm(total=steps, initial=step, desc=label, unit="step", disable=None, leave=False)
+    while step < steps:
+        epoch, first = divmod(step, per_epoch)
+        batches = epoch_batches(lengths, schedule.batch, schedule.seed, epoch)
+        model.train()
+        total = torch.zeros((), device=device)
+        for indices in batches[first:]:
+            torch.manual_seed(seed_for("dropout", schedule.seed, step))
+            for group in optimizer.param_groups:
+                group["lr"] = schedule.rate(step, steps)
+            ids, counts = (torch.from_numpy(array).to(device) for array in pad(train_split, indices))
+            labels = torch.from_numpy(train_split.labels[indices]).to(device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=schedule.autocast):
+                logits = model(ids, counts).float()
+            teacher = None if soft is None else soft.logits[torch.from_numpy(indices)].to(device)
+            loss = _loss(logits, labels, teacher, soft)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            for parameter, mask in alive.items():
+                if parameter.grad is not None:
+                    parameter.grad.mul_(mask)
+            optimizer.step()
+            for parameter, mask in alive.items():
+                revived += (parameter.detach() * (1 - mask)).abs().sum()
+            total += loss.detach()
+            step += 1
+            bar.update()
+            if step == keep_at:
+                save_state(work / "rewind.safetensors", _snapshot(model, optimizer, step))
+        if revived.item() != 0:
+            raise AssertionError("a pruned weight is not exactly zero after an optimiser step")
+        accuracy, cross_entropy = score(model, selection)
+        row = {
+            "epoch": epoch + 1,
+            "step": step,
+            "loss": round(total.item() / len(batches[first:]), 6),
+            "lr": schedule.rate(step - 1, steps),
+            "selection_accuracy": round(accuracy, 6),
+            "selection_loss": round(cross_entropy, 6),
+        }
+        result.history.append(row)
+        if accuracy > max((past["selection_accuracy"] for past in result.history[:-1]), default=-1.0) + 1e-9:
+            result.weights, result.epoch = weights_of(model), epoch + 1
+        progress = {"epoch": result.epoch, "history": result.history}
+        save_state(checkpoint, _snapshot(model, optimizer, step), result.weights, progress)
+        bar.set_postfix(loss=row["loss"], selection=row["selection_accuracy"])
+    bar.close()
+    model.load_state_dict(result.weights)
+    return result
+
+
+@torch.no_grad()
+def predict(model: Transformer, split: Split, batch: int = 256) -> np.ndarray:
+    """Logits (rows, classes) float32 of every row, in the order of the split."""
+    device = next(model.parameters()).device
+    model.eval()
+    logits: np.ndarray | None = None
+    for indices in evaluation_batches(split.lengths, batch):
+        ids, counts = (torch.from_numpy(array).to(device) for array in pad(split, indices))
+        part = model(ids, counts).float().cpu().numpy()
+        if logits is None:
+            logits = np.empty((len(split), part.shape[1]), np.float32)
+        logits[indices] = part
+    assert logits is not None
+    return logits
+
+
+def score(model: Transformer, split: Split) -> tuple[float, float]:
+    """Accuracy and cross-entropy (nats) on a split."""
+    logits = torch.from_numpy(predict(model, split))
+    labels = torch.from_numpy(split.labels)
+    accuracy = (logits.argmax(1) == labels).double().mean().item()
+    return accuracy, F.cross_entropy(logits.double(), labels).item()
+
+
+def _loss(logits: Tensor, labels: Tensor, teacher: Tensor | None, soft: SoftLabels | None) -> Tensor:
+    hard = F.cross_entropy(logits, labels)
+    if teacher is None or soft is None:
+        return hard
+    t = soft.temperature
+    divergence = F.kl_div(
+        F.log_softmax(logits / t, -1), F.log_softmax(teacher / t, -1), log_target=True, reduction="batchmean"
+    )
+    return soft.hard * hard + (1 - soft.hard) * t * t * divergence
+
+
+def _optimizer(model: Transformer, state: State, schedule: Schedule) -> torch.optim.AdamW:
+    named = list(model.named_parameters())
+    matrices = [parameter for _, parameter in named if parameter.ndim == 2]
+    others = [parameter for _, parameter in named if parameter.ndim != 2]
+    groups = [
+        {"params": matrices, "weight_decay": schedule.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=schedule.lr, fused=True)
+    for name, parameter in named:
+        optimizer.state[parameter] = {
+            "step": torch.tensor(float(state.step), device=parameter.device),
+            "exp_avg": state.first[name].to(parameter.device, copy=True),
+            "exp_avg_sq": state.second[name].to(parameter.device, copy=True),
+        }
+    return optimizer
+
+
+def _snapshot(model: Transformer, optimizer: torch.optim.AdamW, step: int) -> State:
+    def moments(which: str) -> Weights:
+        return {name: optimizer.state[p][which].cpu().clone() for name, p in model.named_parameters()}
+
+    return State(step, weights_of(model), moments("exp_avg"), moments("exp_avg_sq"))
+
+
+def _resume(checkpoint: Path, start: State) -> tuple[State, Result]:
+    if not checkpoint.exists():
+        return start, Result({}, 0)
+    state, best, progress = load_state(checkpoint)
+    return state, Result(best, progress["epoch"], progress["history"])
