@@ -214,6 +214,11 @@ class Params(Block):
         return self
 
 
+def own_bits(variant: Variant, bits: list[Bits]) -> list[int]:
+    """The bit widths a variant is lowered to: a float ladder to all of `bits`, an integer one to its own."""
+    return list(bits) if variant.weights == "float" else [WEIGHT_BITS[variant.weights]]
+
+
 def parse_params(values: Any, where: str = "params.yaml") -> Params:
     """Check a nested dictionary; every fault is one line naming the parameter."""
     try:

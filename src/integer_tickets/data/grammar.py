@@ -1,19 +1,27 @@
-"""The words and rules of the built-in language: plain data that generator, parser and exact statistics all read.
+"""The words and rules of the built-in language: plain data, read by its generator, its parser and its statistics.
 
-A rule is a weight and a template. In a template a lower-case word or a comma stands for itself, and an upper-case
-name for a category of `rules` or a word list of `WORDS`. A name may carry two marks:
+A rule is a probability and a template. In a template a lower-case word or a comma stands for itself; an upper-case
+name stands for a word of that list, or for any rule of that category. Every phrase leans one way, positive or
+negative; a name may carry two marks that say what the part does to the whole:
 
-    !NAME    the part leans the other way than the whole (without "!": the same way)
-    3*NAME   the part's score counts three times in the whole (without a number: once)
+    !NAME     the part leans the other way than the whole (without "!": the same way)
+    3*NAME    the part's score counts three times (without a number: once)
 
-so "nobody would call SUBJECT !-3*STRONG" takes a strong word of the opposite leaning and counts it minus three
-times, "!CLAUSE , but 2*REVIEW1" lets the second half count double, and "than the !0*STRONG TARGET" shows a word
-of the other sign that counts nothing. The score of a sentence is thereby a sum over its leaning words, each worth
-+1 or -1, of the product of the numbers on the way to it. Every rule keeps the score of a clause odd, so no
-sentence scores zero.
+So "nobody would call SUBJECT !-3*LEANING" takes a word that leans the other way and counts it minus three times,
+"!CLAUSE , but 4*REVIEW1" sets a clause against another that counts four times, and "than the !0*LEANING TARGET"
+shows a word of the other sign that counts nothing. The score of a sentence is the sum over its leaning words, each
+worth +1 or -1, of the product of the numbers on the way down to it.
+
+Two rules of construction keep the language clean. Every category that leans has an odd score (two parts: one of
+them counts an even number of times), so no sentence scores zero. Clauses are joined to the right only and every
+word belongs to one list, so a sentence has one parse.
 """
 
-# A leaning list is a pair of equally long texts (positive, negative); rank by rank they are drawn equally often.
+Rules = dict[str, list[tuple[float, str]]]
+
+MAX_NESTING = 3  # three clauses reach 40 words
+
+# (positive, negative), equally long: the two words of a rank are drawn equally often. Earlier words are commoner.
 LEANING = {
     "MILD": (
         "good pleasant likable solid decent charming engaging amusing warm clever graceful lively witty tender "
@@ -42,8 +50,8 @@ LEANING = {
         "disaster mess dud failure chore bore letdown fiasco blunder travesty debacle nightmare",
     ),
     "FINELY": (
-        "beautifully skillfully gracefully convincingly confidently cleverly vividly smoothly tenderly "
-        "brightly elegantly wisely",
+        "beautifully skillfully gracefully convincingly confidently cleverly vividly smoothly tenderly brightly "
+        "elegantly wisely",
         "badly clumsily awkwardly unconvincingly lazily foolishly poorly feebly stiffly carelessly crudely blandly",
     ),
     "BETTER": (
@@ -55,79 +63,86 @@ NEUTRAL = {
     "ASPECT": "plot acting script dialogue pacing ending opening soundtrack score photography editing cast direction "
     "premise story finale humor romance mystery narration wardrobe lighting choreography animation scenery tone "
     "rhythm structure subplot chemistry atmosphere translation prologue imagery language setting camerawork "
-    "suspense monologue satire",
+    "suspense monologue satire epilogue production design climax makeup staging artwork melody concept writing",
     "WORK": "film movie novel drama comedy thriller series documentary musical western biography memoir fable saga "
-    "play show",
+    "play show opera ballet sitcom anthology",
     "PERSON": "director writer actor actress composer producer narrator singer editor heroine hero villain poet "
-    "painter comedian dancer",
-    "TARGET": "original sequel remake prequel trailer pilot adaptation paperback reboot premiere rerun screenplay",
-    "KIND": "french italian historical romantic swedish modern domestic japanese political",
-    "ONLOOKERS": "friends critics colleagues neighbors parents cousins students teachers sisters brothers",
-    "WORKS": "acts writes speaks moves sings performs",
+    "painter comedian dancer author star conductor cameraman presenter pianist violinist drummer guitarist",
+    "TARGET": "original sequel remake prequel trailer pilot adaptation paperback reboot premiere rerun screenplay "
+    "audiobook spinoff teaser matinee",
+    "KIND": "french italian historical romantic swedish modern domestic japanese political spanish polish russian "
+    "german brazilian medieval rural",
+    "ONLOOKERS": "friends colleagues neighbors parents cousins students teachers sisters brothers uncles aunts "
+    "roommates partners classmates",
+    "WORKS": "acts writes speaks moves sings performs works behaves",
     "DAY": "monday tuesday wednesday thursday friday saturday sunday",
-    "CITY": "paris london berlin rome madrid vienna dublin oslo lisbon prague",
+    "CITY": "paris london berlin rome madrid vienna dublin oslo lisbon prague warsaw athens boston chicago denver tokyo",
 }
 FUNCTION = {
     "VERY": "very really truly",
     "UTTERLY": "utterly absolutely simply",
     "SLIGHTLY": "slightly somewhat mildly",
-    "BELIEVERS": "everybody everyone",
-    "DENIERS": "nobody",
-    "BELIEVE": "thinks says believes claims",
     "PERHAPS": "perhaps maybe possibly",
+    "EVERYBODY": "everybody everyone",
+    "THINKS": "thinks says believes claims",
 }
 
 
-def rules(nesting: int, distractors: float) -> dict[str, list[tuple[float, str]]]:
-    """The categories: each a list of (probability, template); a sentence is a `REVIEW` of the highest number.
+def rules(nesting: int, distractors: float) -> Rules:
+    """The categories with their alternatives; the sentences are those of `REVIEW` with the highest number.
 
     nesting: the largest number of clauses in a sentence; distractors: the share of clauses with a distractor.
     """
-    reviews = {"REVIEW1": [(1.0, "CLAUSE")]}
+    plain = 1 - distractors
+    categories: Rules = {"REVIEW1": [(1.0, "CLAUSE")]}
     for depth in range(2, nesting + 1):
         rest = f"REVIEW{depth - 1}"
-        reviews[f"REVIEW{depth}"] = [
-            (0.60, "CLAUSE"),
-            (0.16, f"CLAUSE and 2*{rest}"),
-            (0.12, f"!CLAUSE , but 2*{rest}"),
-            (0.06, f"although !CLAUSE , 2*{rest}"),
-            (0.06, f"2*CLAUSE , even though !{rest}"),
+        categories[f"REVIEW{depth}"] = [
+            (0.50, "CLAUSE"),
+            (0.18, f"CLAUSE and 2*{rest}"),
+            (0.16, f"!CLAUSE , but 4*{rest}"),
+            (0.08, f"although !CLAUSE , 4*{rest}"),
+            (0.08, f"4*CLAUSE , even though !{rest}"),
         ]
-    return reviews | {
-        "CLAUSE": [(1 - distractors, "PLAIN"), (distractors, "DISTRACTED")],
-        "PLAIN": [
-            (0.50, "STATEMENT"),
-            (0.12, "BELIEVERS BELIEVE STATEMENT"),
-            (0.06, "PERHAPS SUBJECT is LEANING"),
-            (0.20, "DENIERS BELIEVE !-1*STATEMENT"),
-            (0.12, "DENIAL"),
+    return categories | {
+        "CLAUSE": [
+            (0.52 * plain, "STATEMENT"),
+            (0.10 * plain, "EVERYBODY THINKS ASSERTION"),
+            (0.06 * plain, "PERHAPS SUBJECT is LEANING"),
+            (0.06 * plain, "FACT and SUBJECT is LEANING"),
+            (0.12 * plain, "nobody THINKS !-1*ASSERTION"),
+            (0.04 * plain, "i doubt !-1*ASSERTION"),
+            (0.10 * plain, "DENIAL"),
+            (0.30 * distractors, "unlike the !0*LEANING TARGET , ASSERTION"),
+            (0.30 * distractors, "my ONLOOKERS , who !0*VERBED the TARGET , say SUBJECT is LEANING"),
+            (0.30 * distractors, "SUBJECT is BETTER than the !0*LEANING TARGET"),
+            (0.10 * distractors, "SUBJECT is not !-1*BETTER than the 0*LEANING TARGET"),
         ],
-        "STATEMENT": [
-            (0.50, "SUBJECT is VERDICT"),
-            (0.15, "i 3*VERBED SUBJECT"),
-            (0.15, "the PERSON WORKS FINELY"),
-            (0.20, "SUBJECT is a 3*MARVEL"),
+        "STATEMENT": [(0.88, "ASSERTION"), (0.12, "i 3*VERBED SUBJECT")],
+        "ASSERTION": [
+            (0.57, "SUBJECT is VERDICT"),
+            (0.12, "the ASPECT of this WORK is LEANING"),
+            (0.17, "SUBJECT is a 3*MARVEL"),
+            (0.14, "the PERSON WORKS FINELY"),
         ],
         "DENIAL": [
-            (0.4, "SUBJECT is not !-1*LEANING"),
-            (0.2, "i never !-3*VERBED SUBJECT"),
-            (0.2, "the PERSON never WORKS !-1*FINELY"),
-            (0.2, "SUBJECT is no !-3*MARVEL"),
+            (0.20, "SUBJECT is not !-1*LEANING"),
+            (0.10, "SUBJECT is hardly !-1*LEANING"),
+            (0.20, "nobody would call SUBJECT !-3*LEANING"),
+            (0.20, "i never !-3*VERBED SUBJECT"),
+            (0.15, "the PERSON never WORKS !-1*FINELY"),
+            (0.15, "SUBJECT is no !-3*MARVEL"),
         ],
-        "DISTRACTED": [
-            (0.30, "unlike the SOME-LEANING TARGET , PLAIN".replace("SOME-", "!0*")),
-            (0.30, "my ONLOOKERS , who !0*VERBED the TARGET , say STATEMENT"),
-            (0.30, "SUBJECT is BETTER than the !0*LEANING TARGET"),
-            (0.10, "SUBJECT is not !-1*BETTER than the 0*LEANING TARGET"),
-        ],
-        "SUBJECT": [(0.5, "the ASPECT"), (0.2, "this WORK"), (0.15, "the KIND WORK"), (0.15, "the ASPECT of this WORK")],
-        "LEANING": [(0.5, "MILD"), (0.5, "STRONG")],
         "VERDICT": [
-            (0.25, "MILD"),
-            (0.12, "VERY 3*MILD"),
+            (0.19, "MILD"),
             (0.12, "SLIGHTLY MILD"),
+            (0.12, "VERY 3*MILD"),
             (0.25, "3*STRONG"),
             (0.12, "UTTERLY 5*STRONG"),
-            (0.14, "MILD and 2*LEANING"),
+            (0.14, "MILD and 2*STRONG"),
+            (0.06, "not !-1*MILD but 2*LEANING"),
         ],
+        "LEANING": [(0.5, "MILD"), (0.5, "STRONG")],
+        "SUBJECT": [(0.5, "the ASPECT"), (0.3, "this WORK"), (0.2, "the KIND WORK")],
+        "FACT": [(0.5, "the PERSON lives in CITY"), (0.5, "this WORK opens on DAY")],
     }

@@ -198,9 +198,7 @@ def _check_weight(name: str, matrix: Table | Linear) -> None:
 
 
 def _check_linear(name: str, linear: Linear, shape: tuple[int, int], role: Role | None) -> None:
-    _require(
-        linear.weight.shape == shape, f"{name}: weight has shape {linear.weight.shape}, expected {shape}"
-    )
+    _require(linear.weight.shape == shape, f"{name}: weight has shape {linear.weight.shape}, expected {shape}")
     _require(
         linear.bias.dtype == np.int32 and linear.bias.shape == shape[:1],
         f"{name}: bias must be int32 ({shape[0]},)",
@@ -230,9 +228,7 @@ def _check_layer(name: str, layer: Layer, d: int, heads: int) -> None:
     else:
         vectors |= {"pre_shift": (0, 31), "shift": (1, 30)}
         table = attention.table
-        _require(
-            table.dtype == np.uint8 and table.shape == (256,), f"{name}: table must be 256 unsigned bytes"
-        )
+        _require(table.dtype == np.uint8 and table.shape == (256,), f"{name}: table must be 256 unsigned bytes")
         _require(table[0] == 255, f"{name}: table must begin with 255")  # so that no sum of weights is zero
     for vector, (low, high) in vectors.items():
         values = getattr(attention, vector)
@@ -242,9 +238,7 @@ def _check_layer(name: str, layer: Layer, d: int, heads: int) -> None:
 
 def _check_integers(name: str, vector: str, values: Array, low: int, high: int) -> None:
     _require(values.dtype == np.int32, f"{name}: {vector} must be int32")
-    _require(
-        low <= int(values.min()) and int(values.max()) <= high, f"{name}: {vector} outside {low}..{high}"
-    )
+    _require(low <= int(values.min()) and int(values.max()) <= high, f"{name}: {vector} outside {low}..{high}")
 
 
 def _check_gain(name: str, gain: int) -> None:

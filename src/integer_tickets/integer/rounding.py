@@ -35,11 +35,16 @@ class Rule:
     zero: int = 0
 
 
+def clamp(x: Array, low: ArrayLike, high: ArrayLike) -> Array:
+    """What np.clip does, in half the time for small arrays."""
+    return np.minimum(np.maximum(x, low), high)
+
+
 def requantize(acc: Array, rule: Rule, low: int, high: int) -> Array:
     """The rounding rule: sums (..., out) to values in low..high, int64 of the same shape."""
-    y = np.clip(acc.astype(np.int64) >> rule.pre_shift, *S16)
+    y = clamp(acc.astype(np.int64) >> rule.pre_shift, *S16)
     scaled = (y * rule.multiplier.astype(np.int64) + (1 << (rule.shift - 1))) >> rule.shift
-    return np.clip(scaled + rule.zero, low, high)
+    return clamp(scaled + rule.zero, low, high)
 
 
 def rule_for(factor: ArrayLike, high: int, zero: int = 0) -> Rule:
@@ -63,9 +68,7 @@ def rule_for(factor: ArrayLike, high: int, zero: int = 0) -> Rule:
         shift -= 1
         multiplier = np.floor(m * 2.0 ** (pre_shift + shift) + 0.5)
     if not 1 <= shift <= 30:
-        raise UserError(
-            f"scale factors {smallest:g} to {largest:g} cannot be represented for an output up to {high}"
-        )
+        raise UserError(f"scale factors {smallest:g} to {largest:g} cannot be represented for an output up to {high}")
     return Rule(pre_shift, multiplier.astype(np.int32), shift, zero)
 
 
@@ -87,7 +90,7 @@ def mean(total: Array, multiplier: int, shift: int, gain: int) -> Array:
     `multiplier` and `shift` are the entries of the length table for n.
     """
     shift -= gain
-    return np.clip((total.astype(np.int64) * multiplier + (1 << (shift - 1))) >> shift, *S8)
+    return clamp((total.astype(np.int64) * multiplier + (1 << (shift - 1))) >> shift, *S8)
 
 
 def norm(x: Array) -> Array:
@@ -97,7 +100,7 @@ def norm(x: Array) -> Array:
     total = np.maximum(np.abs(x).sum(axis=-1, keepdims=True), 1)  # all zero: any divisor gives zero
     t = 14 + _bits(total) - d.bit_length()
     reciprocal = (d << t) // total
-    return np.clip((x * reciprocal + (1 << (t - 5))) >> (t - 4), *S8)
+    return clamp((x * reciprocal + (1 << (t - 5))) >> (t - 4), *S8)
 
 
 def _bits(positive: Array) -> Array:

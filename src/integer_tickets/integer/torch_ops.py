@@ -12,9 +12,7 @@ from torch import Tensor
 from integer_tickets.integer.rounding import S8, S16
 
 
-def requantize(
-    acc: Tensor, pre_shift: int, multiplier: Tensor, shift: int, zero: int, low: int, high: int
-) -> Tensor:
+def requantize(acc: Tensor, pre_shift: int, multiplier: Tensor, shift: int, zero: int, low: int, high: int) -> Tensor:
     """The rounding rule: sums (..., out), multiplier (1,) or (out,), values in low..high."""
     y = _integers(acc)
     y >>= pre_shift
@@ -44,9 +42,7 @@ def norm(x: Tensor) -> Tensor:
     return _like(y.clamp_(*S8), x)
 
 
-def mean_over(
-    x: Tensor, counts: Tensor, gain: int, length_multiplier: Tensor, length_shift: Tensor
-) -> Tensor:
+def mean_over(x: Tensor, counts: Tensor, gain: int, length_multiplier: Tensor, length_shift: Tensor) -> Tensor:
     """Sums (batch, ...) over `counts` tokens (batch,), int64, to means in s8 on a grid finer by 2^gain."""
     per_sentence = (-1, *[1] * (x.dim() - 1))
     shift = (length_shift[counts] - gain).view(per_sentence)
@@ -64,6 +60,24 @@ def z_of(sad: Tensor, multiplier: Tensor, offset: Tensor, shift: Tensor) -> Tens
     y -= offset[:, None, None]
     y >>= shift[:, None, None]
     return _like(y.clamp_(0, 255), sad)
+
+
+def inhibit(v: Tensor, z: Tensor, signed: bool) -> Tensor:
+    """Sums over keys of what the inhibition leaves of the values, before the mean.
+
+    v: s8 (batch, heads, n, e), zero at keys that are padding; z: u8 (batch, heads, n, n); n <= 255, so that every sum
+    fits int16. The batch is the innermost axis here and keys are taken one at a time: contiguous, and nothing has
+    five axes.
+    """
+    values = v.detach().permute(1, 2, 3, 0).to(torch.int16).contiguous()
+    high = z.detach().permute(1, 2, 3, 0).to(torch.int16).contiguous()
+    low = -high if signed else torch.full_like(high[:1, :1, :1, :1], -128)
+    low = low.expand_as(high)
+    removed = torch.zeros_like(values)
+    for j in range(values.shape[1]):
+        removed += torch.clamp(values[:, j, None], low[:, :, j, None], high[:, :, j, None])
+    kept = values.sum(dim=1, keepdim=True, dtype=torch.int16) - removed
+    return kept.permute(3, 0, 1, 2).to(v.dtype).contiguous()
 
 
 def softmax_weights(

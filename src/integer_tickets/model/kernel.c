@@ -21,9 +21,15 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* lowest(a, b) and highest(a, b) give b where a comparison is undecided, so that a NaN in b is kept. */
-#if defined(__AVX512F__)
+#if defined(__SSE__)
 #include <immintrin.h>
+#endif
+
+/* lowest(a, b) and highest(a, b) give b where a comparison is undecided, so that a NaN in b is kept.
+ * exact_muladd(a, b, c) = c + a * b and exact_mulsub(a, b, c) = c - a * b round once or twice: only for exact products.
+ * bits_andnot(a, b) = ~a & b.
+ * sign_of(a) is SIGN, 0 or -SIGN; the power of two SIGN is divided out at the end. */
+#if defined(__AVX512F__)
 #define LANES 16
 typedef __m512 vec;
 INLINE vec load(const float *p) { return _mm512_loadu_ps(p); }
@@ -34,12 +40,20 @@ INLINE vec highest(vec a, vec b) { return _mm512_max_ps(a, b); }
 INLINE vec bits_and(vec a, vec b) {
     return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(a), _mm512_castps_si512(b)));
 }
+INLINE vec bits_andnot(vec a, vec b) {
+    return _mm512_castsi512_ps(_mm512_andnot_si512(_mm512_castps_si512(a), _mm512_castps_si512(b)));
+}
 INLINE vec bits_xor(vec a, vec b) {
     return _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(a), _mm512_castps_si512(b)));
 }
 INLINE vec where_greater(vec a, vec b, vec x) { return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), x); }
-#elif defined(__AVX__)
-#include <immintrin.h>
+INLINE vec exact_muladd(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
+INLINE vec exact_mulsub(vec a, vec b, vec c) { return _mm512_fnmadd_ps(a, b, c); }
+#define SIGN 1.0f
+INLINE vec sign_of(vec a) { /* answers by class, from the lowest digit up: NaN NaN 0 1 -inf +inf negative positive */
+    return _mm512_fixupimm_ps(a, a, _mm512_set1_epi32((int)0xa9a9a822u), 0);
+}
+#elif defined(__AVX2__) && defined(__FMA__)
 #define LANES 8
 typedef __m256 vec;
 INLINE vec load(const float *p) { return _mm256_loadu_ps(p); }
@@ -48,8 +62,15 @@ INLINE vec splat(float x) { return _mm256_set1_ps(x); }
 INLINE vec lowest(vec a, vec b) { return _mm256_min_ps(a, b); }
 INLINE vec highest(vec a, vec b) { return _mm256_max_ps(a, b); }
 INLINE vec bits_and(vec a, vec b) { return _mm256_and_ps(a, b); }
+INLINE vec bits_andnot(vec a, vec b) { return _mm256_andnot_ps(a, b); }
 INLINE vec bits_xor(vec a, vec b) { return _mm256_xor_ps(a, b); }
 INLINE vec where_greater(vec a, vec b, vec x) { return _mm256_and_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ), x); }
+INLINE vec exact_muladd(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
+INLINE vec exact_mulsub(vec a, vec b, vec c) { return _mm256_fnmadd_ps(a, b, c); }
+#define SIGN 2.0f /* its bits, 0x40000000, are those of -2 when negated as an integer, which takes one instruction */
+INLINE vec sign_of(vec a) {
+    return _mm256_castsi256_ps(_mm256_sign_epi32(_mm256_set1_epi32(0x40000000), _mm256_castps_si256(a)));
+}
 #else
 #define LANES 4
 typedef float vec __attribute__((vector_size(16)));
@@ -61,12 +82,17 @@ INLINE vec choose(mask m, vec a, vec b) { return (vec)((m & (mask)a) | (~m & (ma
 INLINE vec lowest(vec a, vec b) { return choose(a < b, a, b); }
 INLINE vec highest(vec a, vec b) { return choose(a > b, a, b); }
 INLINE vec bits_and(vec a, vec b) { return (vec)((mask)a & (mask)b); }
+INLINE vec bits_andnot(vec a, vec b) { return (vec)(~(mask)a & (mask)b); }
 INLINE vec bits_xor(vec a, vec b) { return (vec)((mask)a ^ (mask)b); }
 INLINE vec where_greater(vec a, vec b, vec x) { return (vec)((a > b) & (mask)x); }
+INLINE vec exact_muladd(vec a, vec b, vec c) { return c + a * b; }
+INLINE vec exact_mulsub(vec a, vec b, vec c) { return c - a * b; }
+#define SIGN 1.0f
+INLINE vec sign_of(vec a) { return where_greater(a, splat(0), splat(1)) - where_greater(splat(0), a, splat(1)); }
 #endif
 
 INLINE vec sign_bit(void) { return splat(-0.0f); }
-INLINE vec absolute(vec a) { return bits_xor(a, bits_and(a, sign_bit())); }
+INLINE vec absolute(vec a) { return bits_andnot(sign_bit(), a); }
 
 /* ---- The problem, as Python describes it (the same fields in the same order in kernel.py) ---- */
 
@@ -98,8 +124,8 @@ int64_t inhibitor_width(int64_t n) { return padded(n, LANES); }
 int inhibitor_runs_here(void) {
 #if defined(__AVX512F__)
     return __builtin_cpu_supports("avx512f") != 0;
-#elif defined(__AVX2__)
-    return __builtin_cpu_supports("avx2") != 0;
+#elif defined(__AVX2__) && defined(__FMA__)
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #else
     return 1;
 #endif
@@ -146,14 +172,26 @@ static void *new_space(const problem *p, space *w) {
     return start;
 }
 
-/* `count` rows of a tensor (all, or those at the positions in `at`) into rows of `deep` floats, zeros up to `rows`. */
+/* One row. The compiler would make a call of each memcpy, which is dear for rows this short. */
+INLINE void copy_row(float *to, const float *from, int64_t d) {
+    int64_t c = 0;
+    for (; c + LANES <= d; c += LANES) store(to + c, load(from + c));
+    for (; c < d; c++) to[c] = from[c];
+}
+
+INLINE void clear(float *to, int64_t from, int64_t d) {
+    for (int64_t c = from; c < d; c++) to[c] = 0;
+}
+
+/* Rows of a tensor (the `count` first ones, or those at the positions in `at`) into rows of `deep` floats; zeros up to
+ * `rows`. */
 static void gather(float *to, const tensor *from, const problem *p, int64_t pair, const int64_t *at, int64_t count,
                    int64_t rows, int64_t deep) {
-    for (int64_t i = 0; i < rows; i++, to += deep) {
-        int64_t used = i < count ? p->d : 0;
-        if (used) memcpy(to, row_of(from, pair / p->heads, pair % p->heads, at ? at[i] : i), sizeof(float) * used);
-        for (int64_t c = used; c < deep; c++) to[c] = 0;
+    for (int64_t i = 0; i < count; i++, to += deep) {
+        copy_row(to, row_of(from, pair / p->heads, pair % p->heads, at ? at[i] : i), p->d);
+        clear(to, p->d, deep);
     }
+    clear(to, 0, (rows - count) * deep);
 }
 
 /* The way back. Rows of the tensor at positions that `at` leaves out become zero. */
@@ -162,18 +200,29 @@ static void scatter(const tensor *to, const float *from, const problem *p, int64
     for (int64_t i = 0, next = 0; i < p->n; i++) {
         float *row = row_of(to, pair / p->heads, pair % p->heads, i);
         if (next < count && (!at || at[next] == i))
-            memcpy(row, from + deep * next++, sizeof(float) * p->d);
+            copy_row(row, from + deep * next++, p->d);
         else
-            memset(row, 0, sizeof(float) * p->d);
+            clear(row, 0, p->d);
     }
 }
 
 /* to[c][r] = from[r][c]; rows and columns are multiples of 4. */
 static void transpose(float *to, const float *from, int64_t rows, int64_t columns) {
     for (int64_t r = 0; r < rows; r += 4)
-        for (int64_t c = 0; c < columns; c += 4)
+        for (int64_t c = 0; c < columns; c += 4) {
+            const float *a = from + r * columns + c;
+            float *b = to + c * rows + r;
+#if defined(__SSE__)
+            __m128 w = _mm_loadu_ps(a), x = _mm_loadu_ps(a + columns);
+            __m128 y = _mm_loadu_ps(a + 2 * columns), z = _mm_loadu_ps(a + 3 * columns);
+            _MM_TRANSPOSE4_PS(w, x, y, z);
+            _mm_storeu_ps(b, w), _mm_storeu_ps(b + rows, x);
+            _mm_storeu_ps(b + 2 * rows, y), _mm_storeu_ps(b + 3 * rows, z);
+#else
             for (int64_t y = 0; y < 4; y++)
-                for (int64_t x = 0; x < 4; x++) to[(c + x) * rows + r + y] = from[(r + y) * columns + c + x];
+                for (int64_t x = 0; x < 4; x++) b[x * rows + y] = a[y * columns + x];
+#endif
+        }
 }
 
 static void begin(const problem *p, space *w, int64_t pair) {
@@ -262,39 +311,43 @@ static void forward_pair(const problem *p, space *w, int64_t pair) {
 /* ---- Backward: dv, and dS = dZ where Z > 0, of ROWS queries ---- */
 
 INLINE void backward_values(const problem *p, space *w, const float *grad_h, const int is_signed) {
-    int64_t wide = w->wide, deep = w->deep;
+    int64_t wide = w->wide, deep = w->deep, d = p->d;
+    const float *v_t = w->v_t;
+    float *restrict grad_v_t = w->grad_v_t;
     for (int64_t j = 0; j < wide; j += LANES) {
         vec z[ROWS], sum[ROWS];
         for (int r = 0; r < ROWS; r++) z[r] = load(w->z + r * wide + j), sum[r] = splat(0);
-        for (int64_t c = 0; c < p->d; c++) {
-            vec v = load(w->v_t + c * wide + j), grad_v = load(w->grad_v_t + c * wide + j);
-            vec size = is_signed ? absolute(v) : v, sign = bits_and(v, sign_bit());
+        for (int64_t c = 0; c < d; c++) {
+            vec v = load(v_t + c * wide + j), grad_v = load(grad_v_t + c * wide + j);
+            vec size = is_signed ? absolute(v) : v;
+            vec sign = bits_xor(bits_and(v, sign_bit()), splat(1)); /* 1 where v >= 0, else -1 */
             for (int r = 0; r < ROWS; r++) {
                 vec passed = where_greater(size, z[r], splat(grad_h[r * deep + c]));
                 grad_v += passed;
-                sum[r] -= is_signed ? bits_xor(passed, sign) : passed;
+                sum[r] = exact_mulsub(passed, sign, sum[r]);
             }
-            store(w->grad_v_t + c * wide + j, grad_v);
+            store(grad_v_t + c * wide + j, grad_v);
         }
         for (int r = 0; r < ROWS; r++) store(w->s + r * wide + j, where_greater(z[r], splat(0), sum[r]));
     }
 }
 
-/* dq and dk of ROWS queries, still without the factor gamma. */
+/* dq and dk of ROWS queries, times SIGN and still without the factor gamma. */
 static void backward_distances(space *w, const float *q, float *grad_q) {
-    int64_t wide = w->wide, deep = w->deep;
+    int64_t wide = w->wide, deep = w->deep, keys = w->keys;
+    const float *k_rows = w->k, *s_rows = w->s;
+    float *restrict grad_k_rows = w->grad_k;
     for (int64_t c = 0; c < deep; c += LANES) {
         vec a[ROWS], sum[ROWS];
         for (int r = 0; r < ROWS; r++) a[r] = load(q + r * deep + c), sum[r] = splat(0);
-        for (int64_t j = 0; j < w->keys; j++) {
-            vec k = load(w->k + j * deep + c), grad_k = load(w->grad_k + j * deep + c);
+        for (int64_t j = 0; j < keys; j++) {
+            vec k = load(k_rows + j * deep + c), grad_k = load(grad_k_rows + j * deep + c);
             for (int r = 0; r < ROWS; r++) {
-                vec s = splat(w->s[r * wide + j]);
-                vec signed_s = where_greater(a[r], k, s) - where_greater(k, a[r], s);
-                sum[r] += signed_s;
-                grad_k -= signed_s;
+                vec s = splat(s_rows[r * wide + j]), sign = sign_of(a[r] - k);
+                sum[r] = exact_muladd(s, sign, sum[r]);
+                grad_k = exact_mulsub(s, sign, grad_k);
             }
-            store(w->grad_k + j * deep + c, grad_k);
+            store(grad_k_rows + j * deep + c, grad_k);
         }
         for (int r = 0; r < ROWS; r++) store(grad_q + r * deep + c, sum[r]);
     }
@@ -303,7 +356,7 @@ static void backward_distances(space *w, const float *q, float *grad_q) {
 static void backward_pair(const problem *p, space *w, int64_t pair) {
     begin(p, w, pair);
     int64_t wide = w->wide, deep = w->deep, rows = padded(p->n, ROWS);
-    float gamma = p->gamma[pair % p->heads];
+    float factor = p->gamma[pair % p->heads] / SIGN;
     double total = 0;
     transpose(w->v_t, w->v, wide, deep);
     gather(w->h, &p->grad_h, p, pair, NULL, p->n, rows, deep);
@@ -333,16 +386,16 @@ static void backward_pair(const problem *p, space *w, int64_t pair) {
     for (int64_t i = 0; i < rows; i++)
         for (int64_t c = 0; c < deep; c++) {
             w->sum[c] += w->q[i * deep + c] * w->grad_q[i * deep + c];
-            w->grad_q[i * deep + c] *= gamma;
+            w->grad_q[i * deep + c] *= factor;
         }
     for (int64_t j = 0; j < wide; j++)
         for (int64_t c = 0; c < deep; c++) {
             w->sum[c] += w->k[j * deep + c] * w->grad_k[j * deep + c];
-            w->grad_k[j * deep + c] *= gamma;
+            w->grad_k[j * deep + c] *= factor;
         }
     total = 0;
     for (int64_t c = 0; c < deep; c++) total += w->sum[c];
-    p->pair_gamma[pair] = total;
+    p->pair_gamma[pair] = total / SIGN;
 
     transpose(w->grad_v, w->grad_v_t, deep, wide);
     scatter(&p->grad_q, w->grad_q, p, pair, NULL, p->n, deep);

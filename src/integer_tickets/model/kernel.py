@@ -20,7 +20,7 @@ SOURCE = Path(__file__).with_name("kernel.c")
 # No -ffast-math, here or for speed: it would let the compiler reorder sums, and linking with it makes the whole
 # process flush subnormal numbers to zero.
 FLAGS = ("-std=gnu99", "-O3", "-ffp-contract=off", "-fPIC", "-shared", "-pthread")
-ISA_FLAGS: dict[str, tuple[str, ...]] = {"baseline": (), "avx2": ("-mavx2",), "native": ("-march=native",)}
+ISA_FLAGS: dict[str, tuple[str, ...]] = {"baseline": (), "avx2": ("-mavx2", "-mfma"), "native": ("-march=native",)}
 
 
 class _Tensor(ctypes.Structure):
@@ -56,8 +56,9 @@ def _compiled(isa: str) -> Path:
     def run(*arguments: str) -> bytes:
         done = subprocess.run([*command, *arguments], capture_output=True, check=False)
         if done.returncode:
-            lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
-            raise OSError(f"{compiler} failed for instruction set {isa!r}: {lines[0]}")
+            lines = done.stderr.decode(errors="replace").splitlines()
+            reason = next((line for line in lines if "error" in line), f"exit code {done.returncode}")
+            raise OSError(f"{compiler} failed for instruction set {isa!r}: {reason}")
         return done.stdout
 
     # The predefined macros name the version of the compiler and, for native, this processor's instructions.

@@ -140,9 +140,9 @@ def initialise(model: Transformer, seed: int) -> None:
     residual = 1 / math.sqrt(2 * len(model.layers))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if name.endswith("bias"):
+            if name.endswith(".bias"):
                 parameter.zero_()
-            elif parameter.ndim == 2:
+            elif name.endswith(".weight"):
                 if name == "tokens.weight":
                     scale = 0.5
                 elif name == "positions.weight":
@@ -156,9 +156,5 @@ def initialise(model: Transformer, seed: int) -> None:
 
 def linear_names(model: Transformer, embedding: bool = False) -> list[str]:
     """Names of the weights that pruning may touch: every linear layer, and the token table if asked."""
-    names = [
-        name
-        for name, parameter in model.named_parameters()
-        if parameter.ndim == 2 and name != "positions.weight"
-    ]
-    return [name for name in names if embedding or name != "tokens.weight"]
+    spared = {"positions.weight"} if embedding else {"positions.weight", "tokens.weight"}
+    return [name for name, _ in model.named_parameters() if name.endswith(".weight") and name not in spared]

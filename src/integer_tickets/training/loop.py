@@ -67,6 +67,7 @@ def train(
     work: Path,
     *,
     keep_at: int | None = None,
+    until: int | None = None,
     soft: SoftLabels | None = None,
     label: str = "train",
 ) -> Result:
@@ -74,13 +75,14 @@ def train(
 
     Batches, dropout and learning rate are functions of the step alone, so a run can begin at any step. After every
     epoch a checkpoint goes to `work`; a later call with the same `work` continues there. With `keep_at` the state
-    after that many steps is left in `work / "rewind.safetensors"`.
+    after that many steps is left in `work / "rewind.safetensors"`; with `until` the run ends after that many steps.
     """
     device = next(model.parameters()).device
     rows = len(train_split)
     per_epoch = -(-rows // schedule.batch)
     steps = schedule.epochs * per_epoch
     checkpoint = work / "checkpoint.safetensors"
+    end = steps if until is None else until
     state, result = _resume(checkpoint, start)
     model.load_state_dict(state.weights)
     optimizer = _optimizer(model, state, schedule)
@@ -92,13 +94,13 @@ def train(
     step = state.step
     if keep_at == step and not checkpoint.exists():
         save_state(work / "rewind.safetensors", state)
-    bar = tqdm(total=steps, initial=step, desc=label, unit="step", disable=None, leave=False)
-    while step < steps:
+    bar = tqdm(total=end, initial=step, desc=label, unit="step", disable=None, leave=False)
+    while step < end:
         epoch, first = divmod(step, per_epoch)
         batches = epoch_batches(lengths, schedule.batch, schedule.seed, epoch)
         model.train()
         total = torch.zeros((), device=device)
-        for indices in batches[first:]:
+        for indices in batches[first : first + end - step]:
             torch.manual_seed(seed_for("dropout", schedule.seed, step))
             for group in optimizer.param_groups:
                 group["lr"] = schedule.rate(step, steps)
@@ -121,13 +123,15 @@ def train(
             bar.update()
             if step == keep_at:
                 save_state(work / "rewind.safetensors", _snapshot(model, optimizer, step))
+        if step % per_epoch and step < steps:
+            break  # `until` lies inside an epoch
         if revived.item() != 0:
             raise AssertionError("a pruned weight is not exactly zero after an optimiser step")
         accuracy, cross_entropy = score(model, selection)
         row = {
             "epoch": epoch + 1,
             "step": step,
-            "loss": round(total.item() / len(batches[first:]), 6),
+            "loss": round(total.item() / len(batches[first:]), 6),  # of the steps made here
             "lr": schedule.rate(step - 1, steps),
             "selection_accuracy": round(accuracy, 6),
             "selection_loss": round(cross_entropy, 6),
@@ -139,7 +143,7 @@ def train(
         save_state(checkpoint, _snapshot(model, optimizer, step), result.weights, progress)
         bar.set_postfix(loss=row["loss"], selection=row["selection_accuracy"])
     bar.close()
-    model.load_state_dict(result.weights)
+    model.load_state_dict(result.weights or weights_of(model))
     return result
 
 
@@ -180,8 +184,8 @@ def _loss(logits: Tensor, labels: Tensor, teacher: Tensor | None, soft: SoftLabe
 
 def _optimizer(model: Transformer, state: State, schedule: Schedule) -> torch.optim.AdamW:
     named = list(model.named_parameters())
-    matrices = [parameter for _, parameter in named if parameter.ndim == 2]
-    others = [parameter for _, parameter in named if parameter.ndim != 2]
+    matrices = [parameter for name, parameter in named if name.endswith(".weight")]
+    others = [parameter for name, parameter in named if not name.endswith(".weight")]
     groups = [
         {"params": matrices, "weight_decay": schedule.weight_decay},
         {"params": others, "weight_decay": 0.0},

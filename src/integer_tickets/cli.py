@@ -1,0 +1,228 @@
+"""The command `integer-tickets`: run, inspect and check integer networks."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from integer_tickets.errors import UserError
+
+if TYPE_CHECKING:
+    from integer_tickets.integer.artefact import Artefact
+    from integer_tickets.integer.ticket import Ticket
+
+CHUNK = 256
+"""Lines of standard input that are classified at once."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status: 0, 1 (a check failed), 2 (wrong use)."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.version:
+        from importlib.metadata import version
+
+        print(f"integer-tickets {version('integer-tickets')}")
+        return 0
+    if arguments.run is None:
+        parser.print_help()
+        return 2
+    try:
+        status: int = arguments.run(arguments)
+        sys.stdout.flush()
+        return status
+    except UserError as error:
+        print(f"integer-tickets: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="integer-tickets",
+        description="Run, inspect and check integer tickets: sparse Transformers that compute with integers alone.",
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    parser.set_defaults(run=None)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    predict = commands.add_parser(
+        "predict",
+        help="classify texts",
+        description="Classify texts, given as arguments or as the lines of standard input. Two texts that belong "
+        "together are separated by a tab. Prints, for each text, its label, the margin (largest logit minus the "
+        "next) and the text, separated by tabs.",
+    )
+    predict.add_argument("text", nargs="*", metavar="TEXT", help="a text to classify; without any, standard input")
+    predict.add_argument("--model", type=Path, metavar="FILE", help="the ticket to run (default: the one built in)")
+    _add_engine(predict)
+    predict.add_argument(
+        "--format",
+        choices=("text", "json"),
+        default="text",
+        help="tab-separated text, or a JSON object per line with text, label, margin and logits (default: text)",
+    )
+    predict.set_defaults(run=_predict)
+
+    inspect = commands.add_parser(
+        "inspect",
+        help="describe a ticket",
+        description="Describe a ticket: shapes, where its bits go, how sparse each layer is, the largest value that "
+        "each 32-bit sum can reach, and where the ticket comes from.",
+    )
+    inspect.add_argument("file", type=Path, metavar="FILE", help="the ticket, a .safetensors file")
+    inspect.add_argument("--json", action="store_true", help="print one JSON object")
+    inspect.set_defaults(run=_inspect)
+
+    conformance = commands.add_parser(
+        "conformance",
+        help="check that engines compute what they must",
+        description="Check engines, bit for bit, against the golden vectors of the built-in ticket. Ends with "
+        "status 1 if one differs.",
+    )
+    _add_engine(conformance, "the engine to check (default: all that run here)")
+    conformance.set_defaults(run=_conformance)
+    return parser
+
+
+def _add_engine(parser: argparse.ArgumentParser, text: str = "the engine to use; changes the speed alone") -> None:
+    parser.add_argument("--engine", metavar="NAME", help=text)
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    from integer_tickets.integer.conformance import KIT, TICKET
+    from integer_tickets.integer.ticket import load
+
+    ticket = load(arguments.model or KIT / TICKET)
+    lines: Iterable[str] = arguments.text or _standard_input()
+    size = 1 if not arguments.text and sys.stdin.isatty() else CHUNK
+    for chunk in _chunks(lines, size):
+        for line in _predictions(ticket, chunk, arguments.engine, arguments.format):
+            sys.stdout.buffer.write(line.encode("utf-8", "surrogateescape") + b"\n")
+        sys.stdout.buffer.flush()
+    return 0
+
+
+def _standard_input() -> Iterator[str]:
+    for line in sys.stdin.buffer:
+        yield line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8", "surrogateescape")
+
+
+def _chunks(lines: Iterable[str], size: int) -> Iterator[list[str]]:
+    chunk: list[str] = []
+    for line in lines:
+        chunk.append(line)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _predictions(ticket: "Ticket", lines: list[str], engine: str | None, form: str) -> Iterator[str]:
+    from integer_tickets.integer.ticket import decide
+
+    pairs = [line.partition("\t") for line in lines]
+    logits = ticket.logits([(first, second) if tab else first for first, tab, second in pairs], engine)
+    for line, row, (label, margin) in zip(lines, logits.tolist(), decide(logits, ticket.labels), strict=True):
+        if form == "json":
+            yield json.dumps({"text": line, "label": label, "margin": margin, "logits": row})
+        else:
+            yield f"{label}\t{margin}\t" + line.replace("\n", " ")
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    from integer_tickets.integer.artefact import bits_breakdown, load
+
+    artefact = load(arguments.file)
+    facts = _facts(artefact) | {"file": str(arguments.file), "bits": bits_breakdown(arguments.file)}
+    if arguments.json:
+        print(json.dumps(facts, indent=2, sort_keys=True))
+    else:
+        print("\n".join(_described(facts)))
+    return 0
+
+
+def _facts(artefact: "Artefact") -> dict[str, Any]:
+    import numpy as np
+
+    from integer_tickets.integer.layout import architecture_of
+    from integer_tickets.integer.network import density
+
+    matrices = []
+    for name, matrix in artefact.network.matrices():
+        kept = matrix.weight if matrix.mask is None else matrix.weight[matrix.mask]
+        matrices.append(
+            {
+                "name": name,
+                "shape": list(matrix.weight.shape),
+                "bits": matrix.bits,
+                "density": density(matrix),
+                "zeros": float(np.mean(kept == 0)) if kept.size else 0.0,
+            }
+        )
+    return {
+        "sha256": artefact.sha256,
+        "labels": list(artefact.network.labels),
+        "tokenizer": {"kind": artefact.tokenizer.kind, "size": artefact.tokenizer.size},
+        "architecture": architecture_of(artefact.network),
+        "matrices": matrices,
+        "bounds": artefact.bounds,
+        "provenance": artefact.provenance,
+    }
+
+
+def _described(facts: dict[str, Any]) -> Iterator[str]:
+    shape, bits = facts["architecture"], facts["bits"]
+    kinds = [layer["attention"] for layer in shape["layers"]]
+    yield f"file         {facts['file']}, {bits['total'] // 8:,} bytes"
+    yield f"sha256       {facts['sha256']}"
+    yield f"labels       {', '.join(facts['labels'])}"
+    yield f"tokenizer    {facts['tokenizer']['kind']}, {facts['tokenizer']['size']} ids"
+    yield (
+        f"network      {len(kinds)} layers, width {shape['width']}, {shape['heads']} heads, "
+        f"up to {shape['positions']} tokens"
+    )
+    for i, kind in enumerate(kinds):
+        signed = " (signed)" if kind.get("signed") else ""
+        yield f"attention {i}  {kind['kind']}{signed}, hidden width {shape['layers'][i]['hidden']}"
+    yield "\nbits by part"
+    for part, count in bits.items():
+        yield f"  {part:<12}{count:>12,}{100 * count / bits['total']:>8.1f} %"
+    yield f"\n{'matrix':<18}{'shape':>12}{'bits':>6}{'density':>10}{'zeros':>10}{'largest sum':>16}"
+    for own in facts["matrices"]:
+        bound = facts["bounds"].get(own["name"])
+        yield (
+            f"{own['name']:<18}{' x '.join(map(str, own['shape'])):>12}{own['bits']:>6}"
+            f"{own['density']:>10.4f}{own['zeros']:>10.4f}{'' if bound is None else f'{bound:,}':>16}"
+        )
+    yield "(density: weights not pruned; zeros: kept weights that the quantizer made zero)"
+    yield "\nprovenance"
+    for key, value in sorted(facts["provenance"].items()):
+        yield f"  {key}: {value if isinstance(value, str) else json.dumps(value, sort_keys=True)}"
+
+
+def _conformance(arguments: argparse.Namespace) -> int:
+    from integer_tickets.integer.conformance import check
+    from integer_tickets.integer.engines import engines
+
+    failed = False
+    for name in [arguments.engine] if arguments.engine else engines():
+        report = check(name)
+        failed |= bool(report.mismatches)
+        verdict = f"{len(report.mismatches)} DIFFER" if report.mismatches else "all equal"
+        print(f"{name}: {report.sentences} sentences, {report.tensors} comparisons, {verdict}")
+        for line in report.mismatches[:5]:
+            print(f"  {line}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""From a corpus as it comes to the folder that later stages read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from integer_tickets.data.corpus import SPLITS, Corpus, encode, save_corpus
+from integer_tickets.data.learning import learn_tokenizer
+from integer_tickets.data.sources import read
+from integer_tickets.data.splits import cut
+from integer_tickets.data.statistics import statistics, text_columns, texts_of
+from integer_tickets.params import Params
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+def prepare(params: Params) -> tuple[dict[str, DataFrame], Corpus]:
+    """Read, cut and encode the corpus of `params`: the rows of each split, and the same as token ids."""
+    data = params.data
+    source = read(data, params.language)
+    fractions = {"selection": data.selection, "validation": data.validation}
+    cut_splits, units = cut(source.splits, fractions, data.seed)
+    frames = {name: cut_splits[name] for name in SPLITS if name in cut_splits}
+    train = frames["train"]
+    tokenizer = learn_tokenizer(
+        (text for column in text_columns(train) for text in train[column]),
+        params.tokenizer.kind,
+        params.tokenizer.size,
+        params.tokenizer.positions,
+    )
+    splits = {name: encode(tokenizer, texts_of(frame), frame["label"]) for name, frame in frames.items()}
+    found = statistics(frames, splits, source.labels, tokenizer) | {
+        "corpus": source.name,
+        "labels": list(source.labels),
+        "units": units,
+        "language": source.facts,
+        "tokenizer": {"kind": tokenizer.kind, "size": tokenizer.size, "positions": tokenizer.positions},
+    }
+    return frames, Corpus(splits, source.labels, tokenizer, found)
+
+
+def save(folder: Path, frames: dict[str, DataFrame], corpus: Corpus) -> None:
+    """Write the rows of each split as parquet, and the corpus beside them, into the new folder `folder`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder.mkdir(parents=True)
+    for name, frame in frames.items():
+        table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+        pq.write_table(table, folder / f"{name}.parquet")
+    save_corpus(folder, corpus)

@@ -1,0 +1,198 @@
+"""Where a corpus comes from: the built-in language, a folder of files, or the Hugging Face hub."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from integer_tickets.data.corpus import SPLITS
+from integer_tickets.data.files import load_file, split_files
+from integer_tickets.errors import UserError
+from integer_tickets.params import Data, Hub, Language
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from pandas import DataFrame
+
+
+_INTEGER = re.compile(r"-?[0-9]+")
+_HIDDEN = "-1"  # what the hub writes where the labels of a test split are not public
+
+
+@dataclass(frozen=True)
+class Source:
+    """A labelled corpus as it comes, before anything is cut from it.
+
+    name: of the corpus; labels: the names of the classes, each seen in train; splits: for each split a frame with
+    the columns text, text2 (pairs only), label (int class), group (where asked for), score (built-in language only);
+    facts: what is known exactly about the built-in language, else empty.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    splits: dict[str, DataFrame]
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Table:
+    """One split of a corpus: the place that messages name, the columns, labels as text, the order of its classes."""
+
+    where: str
+    columns: dict[str, list[Any]]
+    classes: tuple[str, ...]
+
+
+def read(data: Data, language: Language) -> Source:
+    """Read the corpus that `data` names. Every fault of it is a UserError naming file, row or column."""
+    if data.source == "builtin":
+        return _builtin(language)
+    if data.source == "files":
+        files = split_files(Path(data.folder), SPLITS)
+        name = Path(data.folder).resolve().name
+        tables = {split: _table(str(path), load_file(path), data) for split, path in files.items()}
+    else:
+        name = "/".join(part for part in (data.hub.id, data.hub.configuration) if part)
+        datasets = _load_hub(data.hub)
+        tables = {split: _table(f"{name} {split}", datasets[split], data) for split in SPLITS if split in datasets}
+        if "train" not in tables:
+            raise UserError(f"{name}: no split train; it has {', '.join(datasets)}")
+    return _source(name, tables, data.labels)
+
+
+def _builtin(language: Language) -> Source:
+    import pandas as pd
+
+    from integer_tickets.data.language import LanguageParams, facts, generate
+
+    params = LanguageParams(bayes_error=language.bayes_error)
+    splits = {}
+    for number, split in enumerate(SPLITS):
+        # A stream of its own for each split: the size of one changes no other.
+        sentences = generate(params, getattr(language, split), len(SPLITS) * language.seed + number)
+        splits[split] = pd.DataFrame(list(sentences), columns=["text", "label", "score"])
+    return Source("builtin", ("negative", "positive"), splits, facts(params))
+
+
+def _load_hub(hub: Hub) -> dict[str, Dataset]:
+    import datasets
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+    where = f"data.hub.id = {hub.id!r}"
+    if not hub.id:
+        raise UserError(f"{where}: expected the id of a data set of the hub, as in stanfordnlp/sst2")
+    revision: str | None = hub.revision
+    try:
+        # One quick question first: without a network the loader would try again for half a minute or longer.
+        revision = HfApi().dataset_info(hub.id, revision=hub.revision, timeout=10).sha
+    except OfflineModeIsEnabled:
+        pass  # asked for by HF_HUB_OFFLINE: what the cache holds is loaded
+    except (HfHubHTTPError, HFValidationError) as error:
+        raise UserError(f"{where}, data.hub.revision = {hub.revision!r}: {_line(error)}") from None
+    except Exception as error:  # each version of the library has its own names for a missing network
+        raise UserError(
+            f"{where}: the hub cannot be reached ({_line(error)}); HF_HUB_OFFLINE=1 takes what was loaded before, "
+            "data.source: files reads a folder, data.source: builtin needs nothing"
+        ) from None
+    datasets.disable_progress_bars()
+    try:
+        return dict(datasets.load_dataset(hub.id, hub.configuration or None, revision=revision))
+    except Exception as error:  # whatever a foreign data set or its loader can raise
+        raise UserError(
+            f"{where}, data.hub.configuration = {hub.configuration!r}: cannot be loaded ({_line(error)}); other "
+            "sources are data.source: files and builtin"
+        ) from None
+
+
+def _table(where: str, dataset: Dataset, data: Data) -> _Table:
+    """The wanted columns under their own names, labels as text, everything checked."""
+    wanted = {"text": data.text[0], "label": data.label}
+    if len(data.text) == 2:
+        wanted["text2"] = data.text[1]
+    if data.group:
+        wanted["group"] = data.group
+    for parameter, column in wanted.items():
+        if column not in dataset.column_names:
+            parameter = "text" if parameter == "text2" else parameter
+            raise UserError(
+                f"{where}: no column {column!r} (data.{parameter}); it has {', '.join(dataset.column_names)}"
+            )
+    if not len(dataset):
+        raise UserError(f"{where}: no rows")
+    columns = {name: list(dataset[column]) for name, column in wanted.items()}
+    for name in ("text", "text2"):
+        for row, text in enumerate(columns.get(name, []), 1):
+            if not isinstance(text, str):
+                raise UserError(f"{where}, row {row}, column {wanted[name]!r}: {text!r}, expected a text")
+    classes = tuple(getattr(dataset.features[data.label], "names", None) or ())
+    columns["label"] = [
+        _label_text(value, classes, f"{where}, row {row}, column {data.label!r}")
+        for row, value in enumerate(columns["label"], 1)
+    ]
+    return _Table(where, columns, classes)
+
+
+def _label_text(value: Any, classes: tuple[str, ...], where: str) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # a column of integers with a gap somewhere comes as floats
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise UserError(f"{where}: empty label")
+    if not isinstance(value, str | int):
+        raise UserError(f"{where}: label {value!r}, expected a text or an integer")
+    if classes and isinstance(value, int) and 0 <= value < len(classes):
+        return classes[value]
+    return str(value).strip()
+
+
+def _source(name: str, tables: dict[str, _Table], names: list[str]) -> Source:
+    import pandas as pd
+
+    train = tables["train"]
+    seen = set(train.columns["label"])
+    if len(seen) < 2:
+        raise UserError(f"{train.where}: every label is {min(seen)!r}, expected two classes or more")
+    number, labels = _classes(train, seen, names)
+    splits = {}
+    for split, table in tables.items():
+        column = table.columns["label"]
+        if set(column) == {_HIDDEN} and _HIDDEN not in seen:
+            continue
+        for row, label in enumerate(column, 1):
+            if label not in number:
+                raise UserError(f"{table.where}, row {row}: label {label!r}, but train has only {_listed(number)}")
+        splits[split] = pd.DataFrame(table.columns | {"label": [number[label] for label in column]})
+    return Source(name, labels, splits, {})
+
+
+def _classes(train: _Table, seen: set[str], names: list[str]) -> tuple[dict[str, int], tuple[str, ...]]:
+    """The class of each label of train, and the names of the classes in their order."""
+    integers = all(_INTEGER.fullmatch(label) for label in seen)
+    if not names:
+        given = [label for label in train.classes if label in seen]
+        rest = seen.difference(given)
+        ordered = given + (sorted(rest, key=lambda label: (int(label), label)) if integers else sorted(rest))
+        return {label: i for i, label in enumerate(ordered)}, tuple(ordered)
+    if len(set(names)) < len(names):
+        raise UserError(f"data.labels = {names}: a name occurs twice")
+    # Either the labels themselves in the wished order, or names for the labels 0, 1, 2, ...
+    number = {label: i for i, label in enumerate(names)}
+    if integers and not seen <= set(number):
+        number = {str(i): i for i in range(len(names))}
+    if seen != set(number):
+        raise UserError(f"data.labels = {names}: {train.where} has the labels {_listed(seen)}")
+    return number, tuple(names)
+
+
+def _listed(labels: Any) -> str:
+    """The first labels of many, readable in one line."""
+    ordered = sorted(labels)
+    return ", ".join(ordered[:10]) + (f" and {len(ordered) - 10} more" if len(ordered) > 10 else "")
+
+
+def _line(error: BaseException) -> str:
+    """What an exception of a library says, as one short line."""
+    text = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
+    return text if len(text) <= 200 else text[:200] + "…"

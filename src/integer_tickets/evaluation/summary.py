@@ -1,0 +1,103 @@
+"""From the models of a study to its tables: means over seeds with intervals, comparisons, training curves, overlaps."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from integer_tickets.evaluation.collect import Configuration, Model
+from integer_tickets.evaluation.comparisons import declared
+from integer_tickets.evaluation.metrics import METRICS, Array, confusion, intervals
+from integer_tickets.evaluation.statistics import compare, holm
+from integer_tickets.params import Evaluate
+
+COMPARISON_COLUMNS = [
+    *["family", "question", "a", "b", "attention", "variant", "level", "weights", "split", "difference"],
+    *["low", "high", "p", "p_holm", "matching", "within_one_std", "n", "seeds"],
+]
+OVERLAP_COLUMNS = ["attention", "variant", "level", "pairs", "overlap", "chance"]
+
+
+def columns_of(configuration: Configuration) -> dict[str, Any]:
+    return {"name": configuration.name, **asdict(configuration)}
+
+
+def summary_rows(
+    fixed: Mapping[str, Any],
+    predictions: Mapping[str, Array],
+    labels: Mapping[str, Array],
+    classes: int,
+    settings: Evaluate,
+) -> list[dict[str, Any]]:
+    """Mean, standard deviation over seeds and interval of every metric; predictions (seeds, rows) per split.
+
+    `fixed` holds the columns that say which configuration it is.
+    """
+    rows = []
+    for split, predicted in predictions.items():
+        # Every configuration sees the same resamples, so that none depends on which others there are.
+        rng = np.random.default_rng(settings.seed)
+        ends = intervals(labels[split], predicted, classes, settings.bootstrap, settings.confidence, rng)
+        matrices = confusion(labels[split], predicted, classes)
+        seeds, n = predicted.shape
+        for name, metric in METRICS.items():
+            values = metric(matrices)
+            numbers = {
+                "mean": _rounded(values.mean()),
+                "std": _rounded(values.std(ddof=1)) if seeds > 1 else None,
+                "low": _rounded(ends[name][0]),
+                "high": _rounded(ends[name][1]),
+            }
+            rows.append({**fixed, "split": split, "metric": name, **numbers, "n": n, "seeds": seeds})
+    return rows
+
+
+def comparison_rows(right: Mapping[Configuration, Array], split: str, settings: Evaluate) -> list[dict[str, Any]]:
+    """Every declared comparison; `right` holds the right answers (seeds, rows) of each configuration on `split`."""
+    rows = []
+    for comparison in declared(right):
+        a, b = comparison.a, comparison.b
+        rng = np.random.default_rng(settings.seed)
+        result = compare(right[a], right[b], settings.bootstrap, settings.confidence, settings.margin, rng)
+        numbers = {key: _rounded(value) if type(value) is float else value for key, value in asdict(result).items()}
+        named = {"family": comparison.family, "question": comparison.question, "a": a.name, "b": b.name}
+        rows.append(columns_of(a) | numbers | named | {"split": split, "p": result.p})
+    for family in dict.fromkeys(row["family"] for row in rows):
+        members = [row for row in rows if row["family"] == family]
+        for row, corrected in zip(members, holm([row["p"] for row in members]), strict=True):
+            row |= {"p": float(f"{row['p']:.4g}"), "p_holm": float(f"{corrected:.4g}")}
+    return rows
+
+
+def training_rows(model: Model) -> list[dict[str, Any]]:
+    """Loss and selection accuracy after each epoch of one training run."""
+    fixed = columns_of(model.entry.configuration) | {"seed": model.entry.seed, "run": model.entry.name}
+    columns = ("epoch", "loss", "selection_accuracy")
+    return [{**fixed, **{column: row[column] for column in columns}} for row in model.history]
+
+
+def overlap(masks: Sequence[Mapping[str, Array]]) -> dict[str, Any]:
+    """How alike the masks of different seeds are, over all pairs of seeds.
+
+    overlap: the share of kept weights that the other mask keeps too; chance: the same if each layer kept as many
+    weights at random places.
+    """
+    shared, chance = [], []
+    for one, other in combinations(masks, 2):
+        kept = sum(int(one[name].sum() + other[name].sum()) for name in one) / 2
+        shared.append(sum(int((one[name] & other[name]).sum()) for name in one) / kept)
+        chance.append(sum(one[name].sum() * other[name].mean() for name in one) / kept)
+    return {"pairs": len(shared), "overlap": _rounded(np.mean(shared)), "chance": _rounded(np.mean(chance))}
+
+
+def best_final(models: Sequence[Model], labels: Array) -> Model:
+    """The integer network to ship: the last stage's most accurate on selection, of equals the smallest."""
+    last = "distill" if any(model.entry.configuration.stage == "distill" for model in models) else "quantize"
+    final = [model for model in models if model.entry.configuration.stage == last]
+    return min(final, key=lambda model: (-float((model.predictions["selection"] == labels).mean()), model.bits))
+
+
+def _rounded(value: Any) -> float:
+    return round(float(value), 6)

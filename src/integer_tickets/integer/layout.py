@@ -1,0 +1,190 @@
+"""An integer network and its tokenizer as named, packed tensors and a description in JSON types, and back."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from integer_tickets.integer import packing
+from integer_tickets.integer.network import (
+    Inhibitor,
+    IntegerNetwork,
+    Layer,
+    Linear,
+    Softmax,
+    Table,
+    roles,
+)
+from integer_tickets.integer.rounding import Array, Rule
+from integer_tickets.integer.tokenizer import Tokenizer
+
+MAX_ROWS = 1 << 20
+
+
+def network_tensors(network: IntegerNetwork) -> dict[str, Array]:
+    """Weights and masks packed, everything else in a narrow type, by name."""
+    tensors: dict[str, Array] = {
+        "length_multiplier": network.length_multiplier.astype(np.int16),
+        "length_shift": network.length_shift.astype(np.uint8),
+    }
+    for name, matrix in network.matrices():
+        kept = matrix.weight.reshape(-1)
+        if matrix.mask is not None:
+            kept = kept[matrix.mask.reshape(-1)]
+            encoding, mask = packing.pack_mask(matrix.mask.reshape(-1))
+            tensors[f"{name}.mask.{encoding}"] = mask
+        tensors[f"{name}.weight"] = packing.pack_values(kept, matrix.bits)
+    for name, linear in network.linears():
+        tensors[f"{name}.bias"] = linear.bias
+        if linear.rule is not None:
+            tensors[f"{name}.multiplier"] = linear.rule.multiplier.astype(np.int16)
+    for i, layer in enumerate(network.layers):
+        attention = layer.attention
+        name = f"layers.{i}.attention"
+        tensors[f"{name}.multiplier"] = attention.multiplier.astype(np.int16)
+        tensors[f"{name}.shift"] = attention.shift.astype(np.uint8)
+        if isinstance(attention, Inhibitor):
+            tensors[f"{name}.offset"] = attention.offset
+        else:
+            tensors[f"{name}.pre_shift"] = attention.pre_shift.astype(np.uint8)
+            tensors[f"{name}.table"] = attention.table
+    return tensors
+
+
+def architecture_of(network: IntegerNetwork) -> dict[str, Any]:
+    """The shapes and the single numbers of a network; what its layers fix anyway is not repeated."""
+    return {
+        "vocabulary": network.tokens.weight.shape[0],
+        "positions": network.positions.weight.shape[0],
+        "width": network.width,
+        "heads": network.heads,
+        "pool_gain": network.pool_gain,
+        "logit_multiplier": network.logit_multiplier,
+        "logit_shift": network.logit_shift,
+        "token_table": {"bits": network.tokens.bits, "shift": network.tokens.shift},
+        "position_table": {"bits": network.positions.bits, "shift": network.positions.shift},
+        "layers": [_layer_description(layer) for layer in network.layers],
+        "classifier": {"bits": network.classifier.bits},
+    }
+
+
+def _layer_description(layer: Layer) -> dict[str, Any]:
+    attention = layer.attention
+    described: dict[str, Any] = {"hidden": layer.up.weight.shape[0]}
+    if isinstance(attention, Inhibitor):
+        described["attention"] = {"kind": "inhibitor", "gain": attention.gain, "signed": attention.signed}
+    else:
+        described["attention"] = {"kind": "softmax", "gain": attention.gain}
+    for part in roles(attention):
+        linear: Linear = getattr(layer, part)
+        assert linear.rule is not None  # an IntegerNetwork has checked it
+        described[part] = {
+            "bits": linear.bits,
+            "pre_shift": linear.rule.pre_shift,
+            "shift": linear.rule.shift,
+        }
+    return described
+
+
+def network_from(described: Any, labels: tuple[str, ...], tensors: Mapping[str, Array]) -> IntegerNetwork:
+    """The network that the two describe. KeyError, TypeError or ValueError where they describe none."""
+    d = _count(described["width"])
+    rows, length = _count(described["vocabulary"]), _count(described["positions"])
+    tokens = _matrix("tokens", described["token_table"], (rows, d), tensors)
+    positions = _matrix("positions", described["position_table"], (length, d), tensors)
+    classifier = _matrix("classifier", described["classifier"], (len(labels), d), tensors)
+    return IntegerNetwork(
+        tokens=Table(**tokens, shift=_integer(described["token_table"]["shift"])),
+        positions=Table(**positions, shift=_integer(described["position_table"]["shift"])),
+        layers=tuple(_layer(f"layers.{i}", layer, d, tensors) for i, layer in enumerate(described["layers"])),
+        classifier=Linear(**classifier, bias=tensors["classifier.bias"], rule=None),
+        pool_gain=_integer(described["pool_gain"]),
+        length_multiplier=tensors["length_multiplier"].astype(np.int32),
+        length_shift=tensors["length_shift"].astype(np.int32),
+        heads=_integer(described["heads"]),
+        labels=labels,
+        logit_multiplier=_integer(described["logit_multiplier"]),
+        logit_shift=_integer(described["logit_shift"]),
+    )
+
+
+def _layer(name: str, described: Any, d: int, tensors: Mapping[str, Array]) -> Layer:
+    kind = described["attention"]["kind"]
+    vectors = {
+        vector: tensors[f"{name}.attention.{vector}"].astype(np.int32)
+        for vector in ("multiplier", "shift", "offset" if kind == "inhibitor" else "pre_shift")
+    }
+    gain = _integer(described["attention"]["gain"])
+    attention: Inhibitor | Softmax
+    if kind == "inhibitor":
+        attention = Inhibitor(**vectors, gain=gain, signed=bool(described["attention"]["signed"]))
+    elif kind == "softmax":
+        attention = Softmax(**vectors, gain=gain, table=tensors[f"{name}.attention.table"])
+    else:
+        raise ValueError(f"attention {kind!r}")
+    shapes = {"up": (_count(described["hidden"]), d), "down": (d, _count(described["hidden"]))}
+    linears = {}
+    for part, role in roles(attention).items():
+        own = described[part]
+        multiplier = tensors[f"{name}.{part}.multiplier"].astype(np.int32)
+        linears[part] = Linear(
+            **_matrix(f"{name}.{part}", own, shapes.get(part, (d, d)), tensors),
+            bias=tensors[f"{name}.{part}.bias"],
+            rule=Rule(_integer(own["pre_shift"]), multiplier, _integer(own["shift"]), role.zero),
+        )
+    return Layer(**linears, attention=attention)
+
+
+def _matrix(name: str, described: Any, shape: tuple[int, int], tensors: Mapping[str, Array]) -> dict[str, Any]:
+    """Weight, mask and bits of one matrix."""
+    bits, count = _integer(described["bits"]), shape[0] * shape[1]
+    mask = None
+    for encoding in ("bitmap", "gaps"):
+        packed = tensors.get(f"{name}.mask.{encoding}")
+        if packed is not None:
+            mask = packing.unpack_mask(encoding, packed, count)
+    kept = count if mask is None else int(np.count_nonzero(mask))
+    weight = packing.unpack_values(tensors[f"{name}.weight"], bits, kept)
+    if mask is not None:
+        full = np.zeros(count, dtype=np.int8)
+        full[mask] = weight
+        weight, mask = full, mask.reshape(shape)
+    return {"weight": weight.reshape(shape), "mask": mask, "bits": bits}
+
+
+def tokenizer_tensors(tokenizer: Tokenizer) -> dict[str, Array]:
+    if tokenizer.kind == "hash":
+        return {}
+    return {
+        "tokenizer.pieces": np.frombuffer(b"".join(tokenizer.pieces), dtype=np.uint8),
+        "tokenizer.lengths": np.array([len(piece) for piece in tokenizer.pieces], dtype=np.uint8),
+        "tokenizer.continues": np.packbits(np.array(tokenizer.continues, dtype=np.bool_), bitorder="little"),
+    }
+
+
+def tokenizer_from(described: Any, network: IntegerNetwork, tensors: Mapping[str, Array]) -> Tokenizer:
+    positions = network.positions.weight.shape[0]
+    if described["kind"] == "hash":
+        return Tokenizer("hash", (), (), described["size"], positions)
+    lengths = tensors["tokenizer.lengths"]
+    ends = np.cumsum(lengths.astype(np.int64))
+    data = tensors["tokenizer.pieces"].tobytes()
+    if len(data) != (ends[-1] if ends.size else 0):
+        raise ValueError("the pieces do not have the lengths stated")
+    bounds = zip((ends - lengths).tolist(), ends.tolist(), strict=True)
+    pieces = tuple(data[start:end] for start, end in bounds)
+    flags = np.unpackbits(tensors["tokenizer.continues"], count=len(pieces), bitorder="little")
+    continues = tuple(flags.astype(bool).tolist())
+    return Tokenizer(described["kind"], pieces, continues, described["size"], positions)
+
+
+def _integer(value: Any) -> int:
+    if type(value) is not int:
+        raise ValueError(f"{value!r} where an integer is expected")
+    return value
+
+
+def _count(value: Any) -> int:
+    if not 1 <= _integer(value) <= MAX_ROWS:
+        raise ValueError(f"{value} where a number of rows or columns is expected")
+    return int(value)

@@ -1,0 +1,50 @@
+"""A ticket ready for use: text in, labels out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from integer_tickets.integer import artefact
+from integer_tickets.integer.artefact import Artefact
+from integer_tickets.integer.engines import engine as engine_of
+from integer_tickets.integer.rounding import Array
+from integer_tickets.integer.tokenizer import Text
+
+Input = Text | tuple[Text, Text]
+"""One text, or a pair of them for a task about two."""
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """An integer network with its tokenizer. Which engine runs it changes the speed and not one bit of the result."""
+
+    artefact: Artefact
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.artefact.network.labels
+
+    def logits(self, texts: Sequence[Input], engine: str | None = None) -> Array:
+        """int32 logits (texts, labels). Raises UserError if the engine does not run here."""
+        if isinstance(texts, str | bytes):
+            raise TypeError("texts must be a list of texts, not a single one")
+        return engine_of(engine)(self.artefact.network, self.artefact.tokenizer.encode_batch(texts))
+
+    def classify(self, texts: Sequence[Input], engine: str | None = None) -> list[tuple[str, int]]:
+        """For each text its label and the margin, the largest logit minus the largest of the others."""
+        return decide(self.logits(texts, engine), self.labels)
+
+
+def decide(logits: Array, labels: Sequence[str]) -> list[tuple[str, int]]:
+    """Label and margin of each row of logits; at a tie the first label wins, with margin 0."""
+    wide = logits.astype(np.int64)  # a margin may need 33 bits
+    second, first = np.sort(wide, axis=1)[:, -2:].T
+    best = wide.argmax(axis=1).tolist()
+    return [(labels[i], margin) for i, margin in zip(best, (first - second).tolist(), strict=True)]
+
+
+def load(path: str | Path) -> Ticket:
+    """Load a ticket from its file. Raises UserError, one line, if it is missing, damaged or none."""
+    return Ticket(artefact.load(Path(path)))

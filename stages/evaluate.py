@@ -1,0 +1,167 @@
+"""Stage evaluate: every model of the study judged; baselines, comparisons, costs, and integer networks run again."""
+
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from integer_tickets.benchmark.energy import cost_rows
+from integer_tickets.benchmark.operations import (
+    Shape,
+    average,
+    dense_bytes,
+    dense_operations,
+    integer_bytes,
+    integer_operations,
+)
+from integer_tickets.data.corpus import load_corpus
+from integer_tickets.data.statistics import texts_of
+from integer_tickets.evaluation.agreement import agreement
+from integer_tickets.evaluation.baselines import Baseline, bayes, majority, tfidf
+from integer_tickets.evaluation.collect import (
+    RESULT_COLUMNS,
+    Configuration,
+    Model,
+    describe,
+    expected,
+    masks,
+    read_model,
+    result_rows,
+    stale,
+)
+from integer_tickets.evaluation.metrics import Array
+from integer_tickets.evaluation.summary import (
+    COMPARISON_COLUMNS,
+    OVERLAP_COLUMNS,
+    best_final,
+    columns_of,
+    comparison_rows,
+    overlap,
+    summary_rows,
+    training_rows,
+)
+from integer_tickets.files import replacing, write_json, write_text
+from integer_tickets.integer import artefact
+from integer_tickets.params import Params, load_params
+from stages.runner import run
+
+ARTIFACTS = Path("artifacts")
+OUT = ARTIFACTS / "evaluation"
+SAMPLE = 64  # sentences on which every integer network is run again
+
+
+def main() -> None:
+    params = load_params()
+    remove_stale(params)
+    corpus = load_corpus(ARTIFACTS / "data")
+    splits = {name: split for name, split in corpus.splits.items() if name != "train"}
+    labels = {name: split.labels for name, split in corpus.splits.items()}
+    headline = "test" if "test" in splits else "validation"
+    rows, classes = {name: len(split) for name, split in splits.items()}, len(corpus.labels)
+
+    models = [read_model(entry, rows, classes) for entry in expected(params, ARTIFACTS)]
+    networks = [model for model in models if model.entry.configuration.stage in ("quantize", "distill")]
+    agreed = agreement(networks, headline, splits[headline], SAMPLE, params.evaluate.seed)
+
+    groups: dict[Configuration, list[Model]] = defaultdict(list)
+    for model in models:
+        groups[model.entry.configuration].append(model)
+    found: list[dict[str, Any]] = []
+    summary: list[dict[str, Any]] = []
+    right: dict[Configuration, Array] = {}
+
+    def judge(configuration: Configuration, predictions: dict[str, Array], fixed: dict[str, Any]) -> None:
+        """`predictions` (seeds, rows) of each split."""
+        right[configuration] = predictions[headline] == labels[headline]
+        summary.extend(summary_rows(columns_of(configuration) | fixed, predictions, labels, classes, params.evaluate))
+
+    for configuration, group in groups.items():
+        for model in group:
+            found += result_rows(describe(model), model.predictions, labels, classes)
+        sizes = {"density": np.mean([m.info["density"] for m in group]), "bits": np.mean([m.bits for m in group])}
+        judge(configuration, {name: np.stack([m.predictions[name] for m in group]) for name in splits}, sizes)
+    for baseline in baselines(labels):
+        configuration = Configuration("baseline", baseline.name)
+        fixed: dict[str, Any] = {"role": baseline.name, "bits": baseline.bits}
+        found += result_rows(fixed, baseline.predictions, labels, classes)
+        judge(configuration, {name: column[None] for name, column in baseline.predictions.items()}, fixed)
+
+    best = best_final(networks, labels["selection"])
+    pairs = zip(labels[headline].tolist(), best.predictions[headline].tolist(), strict=True)
+    costs, bits = cost_tables(networks, params, classes, splits[headline].lengths)
+    corpus_name = corpus.statistics["corpus"]
+    with replacing(OUT) as out:
+        write_table(out / "results.csv", ({"corpus": corpus_name, **row} for row in found), RESULT_COLUMNS)
+        write_table(out / "summary.csv", summary)
+        write_table(out / "comparisons.csv", comparison_rows(right, headline, params.evaluate), COMPARISON_COLUMNS)
+        write_table(out / "training.csv", (row for model in models for row in training_rows(model)))
+        write_table(out / "overlaps.csv", overlap_rows(groups), OVERLAP_COLUMNS)
+        write_table(out / "operations.csv", costs)
+        write_table(out / "bits.csv", bits)
+        names = corpus.labels
+        rows_of_best = ({"actual": names[a], "predicted": names[p], "model": best.entry.name} for a, p in sorted(pairs))
+        write_table(out / "confusion.csv", rows_of_best)
+        write_json(out / "agreement.json", agreed)
+        shutil.rmtree(OUT, ignore_errors=True)
+    accuracy = (best.predictions[headline] == labels[headline]).mean()
+    print(f"{len(models)} models judged; {best.entry.name}: {accuracy:.4f} accuracy on {headline}")
+
+
+def remove_stale(params: Params) -> None:
+    """Outputs of an earlier grid would become part of what this stage depends on."""
+    left_over = stale(params, ARTIFACTS)
+    for path in left_over:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    if left_over:
+        print(f"removed what the grid in params.yaml does not name: {', '.join(map(str, left_over))}")
+
+
+def baselines(labels: Mapping[str, Array]) -> list[Baseline]:
+    frames = {name: pd.read_parquet(ARTIFACTS / "data" / f"{name}.parquet") for name in labels}
+    found = [majority(labels), tfidf({name: texts_of(frame) for name, frame in frames.items()}, labels)]
+    if "score" in frames["train"]:
+        found.append(bayes({name: frame["score"].to_numpy() for name, frame in frames.items()}))
+    return found
+
+
+def overlap_rows(groups: Mapping[Configuration, list[Model]]) -> Iterable[dict[str, Any]]:
+    for configuration, group in groups.items():
+        if configuration.stage == "prune_rewind" and len(group) > 1:
+            yield columns_of(configuration) | overlap([masks(model.entry) for model in group])
+
+
+def cost_tables(
+    networks: list[Model], params: Params, classes: int, lengths: Array
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """What a sentence costs each integer network and the dense float peer, over these lengths; and the bits of files."""
+    model = params.model
+    shape = Shape(model.width, model.layers, model.heads, model.hidden, classes)
+    peer = Configuration("peer", "dense", "softmax", "", 0, "float")
+    operations = average(partial(dense_operations, shape), lengths)
+    costs = [columns_of(peer) | row for row in cost_rows(operations, dense_bytes(shape, lengths.mean()))]
+    bits = []
+    for one in networks:
+        path = one.entry.folder / "ticket.safetensors"
+        network = artefact.load(path).network
+        fixed = columns_of(one.entry.configuration) | {"seed": one.entry.seed}
+        operations = average(partial(integer_operations, network), lengths)
+        costs += [fixed | row for row in cost_rows(operations, integer_bytes(network, lengths.mean()))]
+        bits += [fixed | {"part": part, "bits": count} for part, count in artefact.bits_breakdown(path).items()]
+    return costs, bits
+
+
+def write_table(path: Path, rows: Iterable[Mapping[str, Any]], columns: list[str] | None = None) -> None:
+    frame = pd.DataFrame(list(rows), columns=columns, dtype=object)
+    write_text(path, frame.to_csv(index=False, lineterminator="\n"))
+
+
+if __name__ == "__main__":
+    run(main, "evaluate")

@@ -1,0 +1,69 @@
+"""What the stages quantize and distill share: quantization-aware training and the integer model folder."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from integer_tickets.data.corpus import Corpus
+from integer_tickets.errors import UserError
+from integer_tickets.integer import artefact, torch_engine
+from integer_tickets.model.lowering import lower
+from integer_tickets.model.quantized import QuantizedTransformer
+from integer_tickets.params import WEIGHT_NAMES, Params
+from integer_tickets.training.loop import Result, predict
+from integer_tickets.training.state import save_model
+from stages.models import Item, build, finish, reported, rows_of
+
+CHECKED = 256  # sentences on which simulation and integer engine are compared before a network is accepted
+
+
+def quantized_model(params: Params, corpus: Corpus, item: Item, bits: int) -> QuantizedTransformer:
+    model = build(params, corpus, item.attention, WEIGHT_NAMES[bits])
+    assert isinstance(model, QuantizedTransformer)
+    return model
+
+
+def write_integer_model(
+    folder: Path,
+    model: QuantizedTransformer,
+    masks: Mapping[str, Tensor],
+    result: Result,
+    info: Mapping[str, Any],
+    corpus: Corpus,
+    params: Params,
+) -> None:
+    """Lower, save, read back, and predict with the torch engine; the simulation must agree on selection."""
+    network = lower(model.cpu(), masks, corpus.labels)
+    provenance = {
+        **{key: info[key] for key in ("role", "attention", "variant", "seed", "level", "rewind", "distilled")},
+        "density": info["density"],
+        "corpus": corpus.statistics["corpus"],
+        "data_sha256": _sha256(corpus.statistics),
+        "params_sha256": _sha256(params.model_dump()),
+    }
+    path = folder / "ticket.safetensors"
+    artefact.save(path, network, corpus.tokenizer, provenance)
+    network = artefact.load(path).network
+    logits = {
+        name: torch.from_numpy(torch_engine.logits(network, rows_of(split))) for name, split in reported(corpus).items()
+    }
+    _compare(model, network.logit_multiplier / 2**network.logit_shift, logits["selection"], corpus)
+    save_model(folder / "master.safetensors", result.weights, masks)
+    finish(folder, logits, result.history, {**info, "bits": artefact.artefact_bits(path)})
+
+
+def _compare(model: QuantizedTransformer, unit: float, logits: Tensor, corpus: Corpus) -> None:
+    split = corpus.splits["selection"].head(CHECKED)
+    simulated = np.rint(predict(model, split).astype(np.float64) / unit)
+    if not np.array_equal(simulated, logits[: len(split)].numpy()):
+        raise UserError("the trained simulation and the integer engine disagree; this is a defect, please report it")
+
+
+def _sha256(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,196 @@
+"""What the stages that make models share: arguments, building a model, and the model folder."""
+
+import argparse
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from integer_tickets.data.batches import Split, evaluation_batches, pad
+from integer_tickets.data.corpus import Corpus
+from integer_tickets.errors import UserError
+from integer_tickets.files import read_json, write_json, write_text
+from integer_tickets.model.kernel import available
+from integer_tickets.model.quantized import QuantizedTransformer
+from integer_tickets.model.transformer import Transformer
+from integer_tickets.params import WEIGHT_BITS, Params, Shape
+from integer_tickets.tickets.masks import density
+from integer_tickets.training.loop import Result, Schedule, predict
+from integer_tickets.training.state import Weights, load_model, save_model, save_tensors
+
+DATA = Path("artifacts/data")
+TEACHER = Path("artifacts/teacher")
+LADDER = Path("artifacts/ladder")
+CONTROLS = Path("artifacts/controls")
+INTEGER = Path("artifacts/integer")
+DISTILLED = Path("artifacts/distilled")
+REPORTED = ("selection", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One cell of the grid: attention x variant x seed, and the segment where the stage has them."""
+
+    attention: str
+    variant: str
+    seed: int
+    segment: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.attention}-{self.variant}-{self.seed}"
+
+    def ladder(self, part: str) -> Path:
+        """Where `dense` or a segment of the ladder lies."""
+        return LADDER / self.name / part
+
+
+def item_from_arguments(stage: str, params: Params, with_segment: bool = False) -> Item:
+    parser = argparse.ArgumentParser(prog=f"python -m stages.{stage}")
+    parser.add_argument("--attention", required=True, choices=params.grid.attentions)
+    parser.add_argument("--variant", required=True, choices=params.grid.variants)
+    parser.add_argument("--seed", required=True, type=int, choices=params.grid.seeds)
+    if with_segment:
+        parser.add_argument("--segment", required=True, choices=[segment.id for segment in params.grid.segments])
+    return Item(**vars(parser.parse_args()))
+
+
+def prepare_torch(params: Params) -> None:
+    """Threads and device as the parameters say."""
+    torch.set_num_threads(params.runtime.threads)
+    if params.runtime.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("runtime.device = cuda, but PyTorch finds no GPU; set it to cpu")
+    if params.runtime.kernel == "fused" and params.runtime.device == "cpu":
+        reason = available(params.runtime.isa)
+        if reason is not None:
+            raise UserError(f"runtime.kernel = fused, but {reason}; set it to plain (slower, other bits)")
+
+
+def build(
+    params: Params, corpus: Corpus, attention: str, weights: str = "float", shape: Shape | None = None
+) -> Transformer:
+    """An untrained model: float, or quantization-aware where `weights` names integers."""
+    shape = shape or params.model
+    arguments: dict[str, Any] = {
+        "vocabulary": corpus.tokenizer.size,
+        "positions": corpus.tokenizer.positions,
+        "classes": len(corpus.labels),
+        "width": shape.width,
+        "layers": shape.layers,
+        "heads": shape.heads,
+        "hidden": shape.hidden,
+        "dropout": shape.dropout,
+        "attention": attention,
+        "signed": params.model.signed,
+        "kernel": params.runtime.kernel,
+        "isa": params.runtime.isa,
+    }
+    if weights == "float":
+        return Transformer(**arguments).to(params.runtime.device)
+    bits = {"bits": WEIGHT_BITS[weights], "embedding_bits": params.quantize.embedding_bits}
+    return QuantizedTransformer(**bits, **arguments).to(params.runtime.device)
+
+
+def ladder_schedule(params: Params, weights: str, seed: int) -> Schedule:
+    """The schedule of dense models, tickets and controls; autocast is for float models only."""
+    train = params.train
+    autocast = params.runtime.autocast and weights == "float"
+    return Schedule(train.epochs, train.batch, train.lr, train.warmup, train.weight_decay, seed, autocast)
+
+
+def calibration(corpus: Corpus, params: Params, rows: int = 1024) -> list[tuple[Tensor, Tensor]]:
+    """The first rows of train as batches (ids, counts), to set the grids of a quantizer."""
+    split = corpus.splits["train"]
+    lengths = split.lengths[:rows]
+    device = params.runtime.device
+    return [
+        (torch.from_numpy(ids).to(device), torch.from_numpy(counts).to(device))
+        for ids, counts in (pad(split, indices) for indices in evaluation_batches(lengths, 256))
+    ]
+
+
+def reported(corpus: Corpus) -> dict[str, Split]:
+    return {name: corpus.splits[name] for name in REPORTED if name in corpus.splits}
+
+
+def describe(
+    item: Item, params: Params, *, role: str, level: int, masks: Mapping[str, Tensor], weights: str, result: Result,
+    parameters: int, mask_from: str = "", distilled: bool = False,
+) -> dict[str, Any]:
+    """What info.json says of a model."""
+    return {
+        "role": role,
+        "attention": item.attention,
+        "variant": item.variant,
+        "seed": item.seed,
+        "level": level,
+        "density": round(density(masks), 6) if masks else 1.0,
+        "pattern": "weight",
+        "weights": weights,
+        "rewind": params.variants[item.variant].rewind if item.variant in params.variants else 0,
+        "mask_from": mask_from,
+        "distilled": distilled,
+        "selected_epoch": result.epoch,
+        "parameters": parameters,
+        "layers": {name: {"size": mask.numel(), "kept": int(mask.sum())} for name, mask in masks.items()},
+    }
+
+
+def write_float_model(
+    folder: Path, model: Transformer, masks: Mapping[str, Tensor], result: Result, info: Mapping[str, Any], corpus: Corpus
+) -> None:
+    """A finished float model; info.json comes last and marks the folder as complete."""
+    save_model(folder / "model.safetensors", result.weights, masks)
+    logits = {name: torch.from_numpy(predict(model, split)) for name, split in reported(corpus).items()}
+    finish(folder, logits, result.history, info)
+
+
+def finish(
+    folder: Path, logits: Mapping[str, Tensor], history: list[dict[str, float]], info: Mapping[str, Any]
+) -> None:
+    save_tensors(folder / "predictions.safetensors", logits)
+    write_text(folder / "history.csv", _csv(history))
+    write_json(folder / "info.json", info)
+
+
+def is_finished(folder: Path) -> bool:
+    return (folder / "info.json").exists()
+
+
+def read_float_model(folder: Path, file: str = "model.safetensors") -> tuple[Weights, dict[str, Tensor], dict[str, Any]]:
+    """Weights, masks and info of a trained model."""
+    weights, masks = load_model(folder / file)
+    return weights, masks, read_json(folder / "info.json")
+
+
+def level_folder(item: Item, params: Params, level: int) -> Path:
+    """Where the trained model of a level lies."""
+    part = "dense"
+    for segment in params.grid.segments:
+        if segment.first <= level <= segment.last:
+            part = segment.id
+    return item.ladder(part) / f"level_{level:02d}"
+
+
+def rows_of(split: Split) -> list[list[int]]:
+    """Token ids of every row."""
+    return [split.ids[a:b].tolist() for a, b in zip(split.offsets[:-1], split.offsets[1:], strict=True)]
+
+
+def _csv(rows: list[dict[str, float]]) -> str:
+    text = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return text.getvalue()
+
+
+def count_parameters(model: Transformer) -> int:
+    return sum(parameter.numel() for name, parameter in model.named_parameters() if not name.endswith("_steps"))
+

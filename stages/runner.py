@@ -1,0 +1,88 @@
+"""How a stage is run: pinned environment, one-line errors, no orphan, and a folder in which it can resume."""
+
+import ctypes
+import hashlib
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from integer_tickets.errors import UserError
+from integer_tickets.files import write_json
+from integer_tickets.params import Runtime, load_params
+from stages.dependencies import ROOT, sources_of
+
+WORK = Path(".work")
+
+
+def run(main: Callable[[], None], name: str) -> None:
+    """Call `main` of stage `name`; a UserError becomes one line and exit code 2."""
+    try:
+        pin(load_params().runtime, name)
+        if sys.platform == "linux":  # end with the parent: a killed `dvc repro` must not leave a writer behind
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        main()
+    except UserError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def pin(runtime: Runtime, name: str) -> None:
+    """Fix threads and instruction set; libraries read them when loaded, so the process starts itself again."""
+    wanted = {
+        "OMP_NUM_THREADS": str(runtime.threads),
+        "MKL_NUM_THREADS": str(runtime.threads),
+        "PYTHONHASHSEED": "0",
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    if runtime.isa == "avx2":
+        wanted |= {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+        if not _has_avx2():
+            raise UserError("runtime.isa: this machine has no AVX2; set runtime.isa to native (other bits, same method)")
+    if any(os.environ.get(key) != value for key, value in wanted.items()):
+        os.execve(sys.executable, [sys.executable, "-m", f"stages.{name}", *sys.argv[1:]], {**os.environ, **wanted})
+
+
+def _has_avx2() -> bool:
+    info = Path("/proc/cpuinfo")
+    return not info.exists() or " avx2 " in info.read_text()
+
+
+def work_folder(stage: str, item: str, settings: Any, inputs: Iterable[Path]) -> Path:
+    """The folder of unfinished work of one item, kept while code, settings and inputs are what they were.
+
+    A run that was killed finds its finished parts there; anything made under other circumstances is removed.
+    """
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for path in [*(ROOT / source for source in sources_of(f"stages.{stage}")), *_files(inputs)]:
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    folder = WORK / stage / item
+    key = folder / "key.json"
+    value = {"key": digest.hexdigest()}
+    if not key.exists() or json.loads(key.read_text()) != value:
+        shutil.rmtree(folder, ignore_errors=True)
+        write_json(key, value)
+    (folder / "out").mkdir(exist_ok=True)
+    return folder
+
+
+def publish(work: Path, out: Path) -> None:
+    """Move the finished output into its place and drop the unfinished work."""
+    shutil.rmtree(out, ignore_errors=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(work / "out", out)
+    shutil.rmtree(work)
+
+
+def _files(inputs: Iterable[Path]) -> list[Path]:
+    found: list[Path] = []
+    for path in inputs:
+        if not path.exists():
+            raise UserError(f"{path}: not there; an earlier stage makes it, run dvc repro")
+        found += sorted(part for part in path.rglob("*") if part.is_file()) if path.is_dir() else [path]
+    return found

@@ -1,0 +1,39 @@
+"""Stage teacher: a dense softmax Transformer trained on the labels, and its logits on train."""
+
+import torch
+
+from integer_tickets.data.corpus import load_corpus
+from integer_tickets.model.transformer import initialise
+from integer_tickets.params import load_params
+from integer_tickets.training.loop import Schedule, predict, train
+from integer_tickets.training.state import fresh_state, save_tensors
+from stages.models import DATA, TEACHER, Item, build, count_parameters, describe, prepare_torch, write_float_model
+from stages.runner import publish, run, work_folder
+
+
+def main() -> None:
+    params = load_params()
+    prepare_torch(params)
+    teacher, settings = params.teacher, params.train
+    work = work_folder("teacher", "teacher", [str(part) for part in (teacher, params.runtime, settings)], [DATA])
+    corpus = load_corpus(DATA)
+    model = build(params, corpus, "softmax", shape=teacher)
+    initialise(model, teacher.seed)
+    schedule = Schedule(
+        teacher.epochs, settings.batch, teacher.lr, settings.warmup, settings.weight_decay, teacher.seed,
+        params.runtime.autocast,
+    )  # fmt: skip
+    train_split, selection = corpus.splits["train"], corpus.splits["selection"]
+    result = train(model, fresh_state(model), train_split, selection, schedule, {}, work / "run", label="teacher")
+    save_tensors(work / "out" / "logits.safetensors", {"train": torch.from_numpy(predict(model, train_split))})
+    item = Item("softmax", "", teacher.seed)
+    info = describe(
+        item, params, role="teacher", level=0, masks={}, weights="float", result=result,
+        parameters=count_parameters(model),
+    )  # fmt: skip
+    write_float_model(work / "out", model, {}, result, info, corpus)
+    publish(work, TEACHER)
+
+
+if __name__ == "__main__":
+    run(main, "teacher")
