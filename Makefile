@@ -43,7 +43,7 @@ $(STAMP): requirements.lock pyproject.toml
 
 repro: $(STAMP)
 	$(REPRO)
-	@.venv/bin/python -m stages.show
+	@.venv/bin/python -m stages show
 
 study: $(STAMP)
 	@test -n "$(NAME)" || { echo "make study: name a preset, as in make study NAME=sst2" >&2; exit 2; }

@@ -19,7 +19,7 @@ from stages.models import (
     read_float_model,
     write_float_model,
 )
-from stages.runner import publish, run, work_folder
+from stages.runner import publish, work_folder
 from stages.train_dense import early_steps
 
 
@@ -57,7 +57,3 @@ def main() -> None:
             )  # fmt: skip
             write_float_model(folder, model, masks, result, info, corpus)
     publish(work, CONTROLS / item.name)
-
-
-if __name__ == "__main__":
-    run(main, "controls")

@@ -17,7 +17,7 @@ from stages.models import (
     prepare_torch,
     read_float_model,
 )
-from stages.runner import publish, run, work_folder
+from stages.runner import publish, work_folder
 
 
 def main() -> None:
@@ -26,7 +26,9 @@ def main() -> None:
     prepare_torch(params)
     variant, distill = params.variants[item.variant], params.distill
     names = [
-        f"level_{level:02d}_{WEIGHT_NAMES[bits]}" for level in distill.levels for bits in own_bits(variant, distill.bits)
+        f"level_{level:02d}_{WEIGHT_NAMES[bits]}"
+        for level in distill.levels
+        for bits in own_bits(variant, distill.bits)
     ]
     sources = [INTEGER / item.name / name for name in names]
     settings = [str(part) for part in (variant, params.runtime, params.model, params.train, params.quantize, distill)]
@@ -54,7 +56,3 @@ def main() -> None:
         )  # fmt: skip
         write_integer_model(folder, model, masks, result, info, corpus, params)
     publish(work, DISTILLED / item.name)
-
-
-if __name__ == "__main__":
-    run(main, "distill")

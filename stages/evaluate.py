@@ -48,7 +48,6 @@ from integer_tickets.evaluation.summary import (
 from integer_tickets.files import replacing, write_json, write_text
 from integer_tickets.integer import artefact
 from integer_tickets.params import Params, load_params
-from stages.runner import run
 
 ARTIFACTS = Path("artifacts")
 OUT = ARTIFACTS / "evaluation"
@@ -83,7 +82,8 @@ def main() -> None:
     for configuration, group in groups.items():
         for model in group:
             found += result_rows(describe(model), model.predictions, labels, classes)
-        sizes = {"density": np.mean([m.info["density"] for m in group]), "bits": np.mean([m.bits for m in group])}
+        density = np.mean([model.info["density"] for model in group])
+        sizes = {"density": round(float(density), 6), "bits": round(np.mean([model.bits for model in group]))}
         judge(configuration, {name: np.stack([m.predictions[name] for m in group]) for name in splits}, sizes)
     for baseline in baselines(labels):
         configuration = Configuration("baseline", baseline.name)
@@ -107,6 +107,7 @@ def main() -> None:
         rows_of_best = ({"actual": names[a], "predicted": names[p], "model": best.entry.name} for a, p in sorted(pairs))
         write_table(out / "confusion.csv", rows_of_best)
         write_json(out / "agreement.json", agreed)
+        write_text(out / "finished", "finished\n")  # never changes: what benchmark waits for
         shutil.rmtree(OUT, ignore_errors=True)
     accuracy = (best.predictions[headline] == labels[headline]).mean()
     print(f"{len(models)} models judged; {best.entry.name}: {accuracy:.4f} accuracy on {headline}")
@@ -141,7 +142,7 @@ def overlap_rows(groups: Mapping[Configuration, list[Model]]) -> Iterable[dict[s
 def cost_tables(
     networks: list[Model], params: Params, classes: int, lengths: Array
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """What a sentence costs each integer network and the dense float peer, over these lengths; and the bits of files."""
+    """What a sentence of these lengths costs each integer network and the dense float peer, and the bits of files."""
     model = params.model
     shape = Shape(model.width, model.layers, model.heads, model.hidden, classes)
     peer = Configuration("peer", "dense", "softmax", "", 0, "float")
@@ -161,7 +162,3 @@ def cost_tables(
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]], columns: list[str] | None = None) -> None:
     frame = pd.DataFrame(list(rows), columns=columns, dtype=object)
     write_text(path, frame.to_csv(index=False, lineterminator="\n"))
-
-
-if __name__ == "__main__":
-    run(main, "evaluate")

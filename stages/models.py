@@ -119,8 +119,17 @@ def reported(corpus: Corpus) -> dict[str, Split]:
 
 
 def describe(
-    item: Item, params: Params, *, role: str, level: int, masks: Mapping[str, Tensor], weights: str, result: Result,
-    parameters: int, mask_from: str = "", distilled: bool = False,
+    item: Item,
+    params: Params,
+    *,
+    role: str,
+    level: int,
+    masks: Mapping[str, Tensor],
+    weights: str,
+    result: Result,
+    parameters: int,
+    mask_from: str = "",
+    distilled: bool = False,
 ) -> dict[str, Any]:
     """What info.json says of a model."""
     return {
@@ -142,7 +151,12 @@ def describe(
 
 
 def write_float_model(
-    folder: Path, model: Transformer, masks: Mapping[str, Tensor], result: Result, info: Mapping[str, Any], corpus: Corpus
+    folder: Path,
+    model: Transformer,
+    masks: Mapping[str, Tensor],
+    result: Result,
+    info: Mapping[str, Any],
+    corpus: Corpus,
 ) -> None:
     """A finished float model; info.json comes last and marks the folder as complete."""
     save_model(folder / "model.safetensors", result.weights, masks)
@@ -162,7 +176,9 @@ def is_finished(folder: Path) -> bool:
     return (folder / "info.json").exists()
 
 
-def read_float_model(folder: Path, file: str = "model.safetensors") -> tuple[Weights, dict[str, Tensor], dict[str, Any]]:
+def read_float_model(
+    folder: Path, file: str = "model.safetensors"
+) -> tuple[Weights, dict[str, Tensor], dict[str, Any]]:
     """Weights, masks and info of a trained model."""
     weights, masks = load_model(folder / file)
     return weights, masks, read_json(folder / "info.json")
@@ -193,4 +209,3 @@ def _csv(rows: list[dict[str, float]]) -> str:
 
 def count_parameters(model: Transformer) -> int:
     return sum(parameter.numel() for name, parameter in model.named_parameters() if not name.endswith("_steps"))
-

@@ -6,7 +6,6 @@ from pathlib import Path
 from integer_tickets.data.preparation import prepare, save
 from integer_tickets.files import replacing
 from integer_tickets.params import load_params
-from stages.runner import run
 
 OUT = Path("artifacts/data")
 
@@ -18,7 +17,3 @@ def main() -> None:
         shutil.rmtree(OUT, ignore_errors=True)
     for name, numbers in corpus.statistics["splits"].items():
         print(f"{name}: {numbers['rows']} rows, {numbers['tokens']['mean']:.1f} tokens a text")
-
-
-if __name__ == "__main__":
-    run(main, "prepare")

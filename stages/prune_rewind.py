@@ -20,7 +20,7 @@ from stages.models import (
     read_float_model,
     write_float_model,
 )
-from stages.runner import publish, run, work_folder
+from stages.runner import publish, work_folder
 
 
 def main() -> None:
@@ -30,7 +30,15 @@ def main() -> None:
     segment = next(part for part in params.grid.segments if part.id == item.segment)
     variant = params.variants[item.variant]
     inputs = [DATA, item.ladder("dense"), item.ladder(segment.previous)]
-    settings = [variant, params.runtime, params.model, params.train, params.prune, segment, params.quantize.embedding_bits]
+    settings = [
+        variant,
+        params.runtime,
+        params.model,
+        params.train,
+        params.prune,
+        segment,
+        params.quantize.embedding_bits,
+    ]
     work = work_folder("prune_rewind", f"{item.name}-{segment.id}", [str(part) for part in settings], inputs)
 
     corpus = load_corpus(DATA)
@@ -56,7 +64,3 @@ def main() -> None:
 
 def _run(work: Path, level: int) -> Path:
     return work / f"run_{level:02d}"
-
-
-if __name__ == "__main__":
-    run(main, "prune_rewind")

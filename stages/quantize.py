@@ -17,7 +17,7 @@ from stages.models import (
     prepare_torch,
     read_float_model,
 )
-from stages.runner import publish, run, work_folder
+from stages.runner import publish, work_folder
 
 
 def main() -> None:
@@ -56,7 +56,3 @@ def main() -> None:
             )  # fmt: skip
             write_integer_model(folder, model, masks, result, info, corpus, params)
     publish(work, INTEGER / item.name)
-
-
-if __name__ == "__main__":
-    run(main, "quantize")

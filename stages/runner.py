@@ -1,4 +1,4 @@
-"""How a stage is run: pinned environment, one-line errors, no orphan, and a folder in which it can resume."""
+"""What surrounds the work of a stage: a pinned environment, no orphan, and a folder in which it can resume."""
 
 import ctypes
 import hashlib
@@ -7,45 +7,38 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from integer_tickets.errors import UserError
 from integer_tickets.files import write_json
-from integer_tickets.params import Runtime, load_params
-from stages.dependencies import ROOT, sources_of
+from integer_tickets.params import Runtime
+from stages.dependencies import ROOT, sources_of_stage
 
 WORK = Path(".work")
 
 
-def run(main: Callable[[], None], name: str) -> None:
-    """Call `main` of stage `name`; a UserError becomes one line and exit code 2."""
-    try:
-        pin(load_params().runtime, name)
-        if sys.platform == "linux":  # end with the parent: a killed `dvc repro` must not leave a writer behind
-            ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-        main()
-    except UserError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-
-
-def pin(runtime: Runtime, name: str) -> None:
-    """Fix threads and instruction set; libraries read them when loaded, so the process starts itself again."""
-    wanted = {
+def pin(runtime: Runtime) -> None:
+    """Fix threads and instruction set; to be called before NumPy and PyTorch are loaded, since they read it then."""
+    os.environ |= {
         "OMP_NUM_THREADS": str(runtime.threads),
         "MKL_NUM_THREADS": str(runtime.threads),
-        "PYTHONHASHSEED": "0",
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
         "TOKENIZERS_PARALLELISM": "false",
     }
     if runtime.isa == "avx2":
-        wanted |= {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
         if not _has_avx2():
-            raise UserError("runtime.isa: this machine has no AVX2; set runtime.isa to native (other bits, same method)")
-    if any(os.environ.get(key) != value for key, value in wanted.items()):
-        os.execve(sys.executable, [sys.executable, "-m", f"stages.{name}", *sys.argv[1:]], {**os.environ, **wanted})
+            raise UserError(
+                "runtime.isa: this machine has no AVX2; set runtime.isa to native (other bits, same method)"
+            )
+        os.environ |= {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+
+
+def die_with_parent() -> None:
+    """A killed `dvc repro` must not leave a stage behind that goes on writing."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def _has_avx2() -> bool:
@@ -59,7 +52,7 @@ def work_folder(stage: str, item: str, settings: Any, inputs: Iterable[Path]) ->
     A run that was killed finds its finished parts there; anything made under other circumstances is removed.
     """
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for path in [*(ROOT / source for source in sources_of(f"stages.{stage}")), *_files(inputs)]:
+    for path in [*(ROOT / source for source in sources_of_stage(stage)), *_files(inputs)]:
         digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     folder = WORK / stage / item
     key = folder / "key.json"

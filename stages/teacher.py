@@ -8,7 +8,7 @@ from integer_tickets.params import load_params
 from integer_tickets.training.loop import Schedule, predict, train
 from integer_tickets.training.state import fresh_state, save_tensors
 from stages.models import DATA, TEACHER, Item, build, count_parameters, describe, prepare_torch, write_float_model
-from stages.runner import publish, run, work_folder
+from stages.runner import publish, work_folder
 
 
 def main() -> None:
@@ -33,7 +33,3 @@ def main() -> None:
     )  # fmt: skip
     write_float_model(work / "out", model, {}, result, info, corpus)
     publish(work, TEACHER)
-
-
-if __name__ == "__main__":
-    run(main, "teacher")

@@ -21,7 +21,7 @@ from stages.models import (
     prepare_torch,
     write_float_model,
 )
-from stages.runner import publish, run, work_folder
+from stages.runner import publish, work_folder
 
 HEADROOM = 2.0  # grids of activations set at the rewind point must hold what most of the training still adds
 
@@ -30,7 +30,13 @@ def main() -> None:
     params = load_params()
     item = item_from_arguments("train_dense", params)
     prepare_torch(params)
-    settings = [params.variants[item.variant], params.runtime, params.model, params.train, params.quantize.embedding_bits]
+    settings = [
+        params.variants[item.variant],
+        params.runtime,
+        params.model,
+        params.train,
+        params.quantize.embedding_bits,
+    ]
     work = work_folder("train_dense", item.name, [str(part) for part in settings], [DATA])
     corpus = load_corpus(DATA)
     variant = params.variants[item.variant]
@@ -77,7 +83,3 @@ def early_steps(
     quantized.calibrate(calibration(corpus, params), HEADROOM)
     fresh = fresh_state(quantized)
     return State(state.step, fresh.weights, fresh.first | state.first, fresh.second | state.second)
-
-
-if __name__ == "__main__":
-    run(main, "train_dense")

@@ -45,9 +45,7 @@ class Grid(Block):
         previous, level = "dense", 0
         for segment in self.segments:
             if segment.previous != previous or segment.first != level + 1 or segment.last < segment.first:
-                raise ValueError(
-                    f"segment {segment.id!r} must follow {previous!r} and begin with level {level + 1}"
-                )
+                raise ValueError(f"segment {segment.id!r} must follow {previous!r} and begin with level {level + 1}")
             previous, level = segment.id, segment.last
         for values in (self.attentions, self.variants, self.seeds, [segment.id for segment in self.segments]):
             if len(set(values)) != len(values):

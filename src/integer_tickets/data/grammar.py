@@ -1,7 +1,7 @@
 """The words and rules of the built-in language: plain data, read by its generator, its parser and its statistics.
 
 A rule is a probability and a template. In a template a lower-case word or a comma stands for itself; an upper-case
-name stands for a word of that list, or for any rule of that category. Every phrase leans one way, positive or
+name stands for a word of that list, or for any phrase of that category. Every phrase leans one way, positive or
 negative; a name may carry two marks that say what the part does to the whole:
 
     !NAME     the part leans the other way than the whole (without "!": the same way)
@@ -12,12 +12,14 @@ So "nobody would call SUBJECT !-3*LEANING" takes a word that leans the other way
 shows a word of the other sign that counts nothing. The score of a sentence is the sum over its leaning words, each
 worth +1 or -1, of the product of the numbers on the way down to it.
 
-Two rules of construction keep the language clean. Every category that leans has an odd score (two parts: one of
-them counts an even number of times), so no sentence scores zero. Clauses are joined to the right only and every
-word belongs to one list, so a sentence has one parse.
+Two principles keep the language clean. Each clause, statement and verdict has an odd score, because of the parts of
+a template all but one count an even number of times: so no sentence scores zero. Clauses are joined to the right
+only and every word belongs to one list: so a sentence has one parse.
 """
 
-Rules = dict[str, list[tuple[float, str]]]
+import re
+from functools import cache
+from typing import NamedTuple
 
 MAX_NESTING = 3  # three clauses reach 40 words
 
@@ -76,7 +78,8 @@ NEUTRAL = {
     "roommates partners classmates",
     "WORKS": "acts writes speaks moves sings performs works behaves",
     "DAY": "monday tuesday wednesday thursday friday saturday sunday",
-    "CITY": "paris london berlin rome madrid vienna dublin oslo lisbon prague warsaw athens boston chicago denver tokyo",
+    "CITY": "paris london berlin rome madrid vienna dublin oslo lisbon prague warsaw athens boston chicago "
+    "denver tokyo",
 }
 FUNCTION = {
     "VERY": "very really truly",
@@ -86,39 +89,42 @@ FUNCTION = {
     "EVERYBODY": "everybody everyone",
     "THINKS": "thinks says believes claims",
 }
+CONTENT_WORDS = sum(
+    len(text.split()) for text in [*NEUTRAL.values(), *(half for pair in LEANING.values() for half in pair)]
+)
 
 
-def rules(nesting: int, distractors: float) -> Rules:
+def rules(nesting: int, distractors: float) -> dict[str, list[tuple[float, str]]]:
     """The categories with their alternatives; the sentences are those of `REVIEW` with the highest number.
 
     nesting: the largest number of clauses in a sentence; distractors: the share of clauses with a distractor.
     """
     plain = 1 - distractors
-    categories: Rules = {"REVIEW1": [(1.0, "CLAUSE")]}
+    categories: dict[str, list[tuple[float, str]]] = {"REVIEW1": [(1.0, "CLAUSE")]}
     for depth in range(2, nesting + 1):
         rest = f"REVIEW{depth - 1}"
         categories[f"REVIEW{depth}"] = [
-            (0.50, "CLAUSE"),
+            (0.52, "CLAUSE"),
             (0.18, f"CLAUSE and 2*{rest}"),
             (0.16, f"!CLAUSE , but 4*{rest}"),
             (0.08, f"although !CLAUSE , 4*{rest}"),
-            (0.08, f"4*CLAUSE , even though !{rest}"),
+            (0.06, f"4*CLAUSE , even though !{rest}"),
         ]
     return categories | {
         "CLAUSE": [
-            (0.52 * plain, "STATEMENT"),
+            (0.58 * plain, "STATEMENT"),
             (0.10 * plain, "EVERYBODY THINKS ASSERTION"),
             (0.06 * plain, "PERHAPS SUBJECT is LEANING"),
             (0.06 * plain, "FACT and SUBJECT is LEANING"),
-            (0.12 * plain, "nobody THINKS !-1*ASSERTION"),
-            (0.04 * plain, "i doubt !-1*ASSERTION"),
-            (0.10 * plain, "DENIAL"),
+            (0.10 * plain, "nobody THINKS !-1*ASSERTION"),
+            (0.03 * plain, "i doubt !-1*ASSERTION"),
+            (0.07 * plain, "DENIAL"),
             (0.30 * distractors, "unlike the !0*LEANING TARGET , ASSERTION"),
             (0.30 * distractors, "my ONLOOKERS , who !0*VERBED the TARGET , say SUBJECT is LEANING"),
             (0.30 * distractors, "SUBJECT is BETTER than the !0*LEANING TARGET"),
             (0.10 * distractors, "SUBJECT is not !-1*BETTER than the 0*LEANING TARGET"),
         ],
-        "STATEMENT": [(0.88, "ASSERTION"), (0.12, "i 3*VERBED SUBJECT")],
+        "STATEMENT": [(0.76, "ASSERTION"), (0.12, "i 3*VERBED SUBJECT"), (0.12, "i remember the LEANING ASPECT")],
         "ASSERTION": [
             (0.57, "SUBJECT is VERDICT"),
             (0.12, "the ASPECT of this WORK is LEANING"),
@@ -146,3 +152,46 @@ def rules(nesting: int, distractors: float) -> Rules:
         "SUBJECT": [(0.5, "the ASPECT"), (0.3, "this WORK"), (0.2, "the KIND WORK")],
         "FACT": [(0.5, "the PERSON lives in CITY"), (0.5, "this WORK opens on DAY")],
     }
+
+
+class Part(NamedTuple):
+    """One place of a template: a category, word list or literal word; -1 if it leans the other way; its weight."""
+
+    name: str
+    flip: int
+    weight: int
+
+
+Categories = dict[str, list[tuple[float, tuple[Part, ...]]]]
+
+
+@cache
+def categories(nesting: int, distractors: float) -> tuple[str, Categories]:
+    """The category of whole sentences, and the `rules` that can occur with their templates taken apart."""
+    mark = re.compile(r"(!?)(?:(-?\d+)\*)?(.+)")
+    found: Categories = {}
+    for name, alternatives in rules(nesting, distractors).items():
+        found[name] = []
+        for probability, template in alternatives:
+            if probability > 0:
+                marks = mark.findall(template.replace(" ", "\n"))
+                parts = tuple(Part(part, -1 if flip else 1, int(weight or 1)) for flip, weight, part in marks)
+                found[name].append((probability, parts))
+    return f"REVIEW{nesting}", found
+
+
+@cache
+def lists(vocabulary: int) -> dict[str, tuple[tuple[str, ...], ...]]:
+    """The words of each list: (positive, negative), or one tuple if neutral.
+
+    vocabulary: how many content words to keep, CONTENT_WORDS for all; each list is cut in proportion, at its end.
+    """
+    content = {name: tuple(tuple(half.split()) for half in pair) for name, pair in LEANING.items()}
+    content |= {name: (tuple(words.split()),) for name, words in NEUTRAL.items()}
+    kept, before, taken = {}, 0, 0
+    for name, columns in content.items():
+        before += len(columns) * len(columns[0])
+        ranks = (before * vocabulary // CONTENT_WORDS - taken) // len(columns)
+        taken += ranks * len(columns)
+        kept[name] = tuple(column[:ranks] for column in columns)
+    return kept | {name: (tuple(words.split()),) for name, words in FUNCTION.items()}

@@ -9,7 +9,7 @@ the text for the label: I(X;Y) = I(score;Y).
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -28,7 +28,7 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class LanguageParams:
-    """How hard the language is.
+    """How hard the language is. Raises UserError for a value out of range.
 
     bayes_error: the error of the best possible classifier, 0.0001 to 0.45;
     nesting: the largest number of clauses in a sentence, 1 to 3;
@@ -38,22 +38,21 @@ class LanguageParams:
 
     bayes_error: float = 0.05
     nesting: int = 2
-    vocabulary: int = 400
+    vocabulary: int = grammar.CONTENT_WORDS
     distractors: float = 0.2
 
     def __post_init__(self) -> None:
-        _check("bayes_error", self.bayes_error, 0.0001, 0.45)
-        _check("nesting", self.nesting, 1, grammar.MAX_NESTING)
-        _check("vocabulary", self.vocabulary, 100, 400)
-        _check("distractors", self.distractors, 0.0, 1.0)
-
-
-def _check(name: str, value: object, low: float, high: float) -> None:
-    whole = isinstance(low, int)
-    right_type = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-    if not right_type or not low <= value <= high:  # type: ignore[operator]
-        kind = "a whole number" if whole else "a number"
-        raise UserError(f"built-in language: {name} is {value!r}, expected {kind} from {low} to {high}")
+        for name, whole, low, high in (
+            ("bayes_error", False, 0.0001, 0.45),
+            ("nesting", True, 1, grammar.MAX_NESTING),
+            ("vocabulary", True, 100, grammar.CONTENT_WORDS),
+            ("distractors", False, 0, 1),
+        ):
+            value = getattr(self, name)
+            fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+            if not fits or not low <= value <= high:
+                kind = "a whole number" if whole else "a number"
+                raise UserError(f"built-in language: {name} is {value!r}, expected {kind} from {low} to {high}")
 
 
 class Sentence(NamedTuple):
@@ -64,62 +63,20 @@ class Sentence(NamedTuple):
     score: int
 
 
-class _Part(NamedTuple):
-    """One place of a template: a category, word list or literal word; -1 if it leans the other way; its weight."""
-
-    name: str
-    flip: int
-    weight: int
-
-
-_Alternatives = dict[str, list[tuple[float, tuple[_Part, ...]]]]
-
-
-@cache
-def _rules(nesting: int, distractors: float) -> tuple[str, _Alternatives]:
-    """The start category, and the rules that can occur with their templates taken apart."""
-    mark = re.compile(r"(!?)(?:(-?\d+)\*)?(.+)")
-    categories: _Alternatives = {}
-    for name, alternatives in grammar.rules(nesting, distractors).items():
-        categories[name] = []
-        for probability, template in alternatives:
-            if probability > 0:
-                marks = [mark.fullmatch(token).groups() for token in template.split()]  # type: ignore[union-attr]
-                parts = tuple(_Part(part, -1 if flip else 1, int(weight or 1)) for flip, weight, part in marks)
-                categories[name].append((probability, parts))
-    return f"REVIEW{nesting}", categories
-
-
-@cache
-def _lists(vocabulary: int) -> dict[str, tuple[tuple[str, ...], ...]]:
-    """The words of each list, cut in proportion to `vocabulary`: (positive, negative), or one tuple if neutral."""
-    content = {name: tuple(tuple(words.split()) for words in pair) for name, pair in grammar.LEANING.items()}
-    content |= {name: (tuple(words.split()),) for name, words in grammar.NEUTRAL.items()}
-    total = sum(len(columns) * len(columns[0]) for columns in content.values())
-    lists, before, taken = {}, 0, 0
-    for name, columns in content.items():
-        before += len(columns) * len(columns[0])
-        ranks = (before * vocabulary // total - taken) // len(columns)
-        taken += ranks * len(columns)
-        lists[name] = tuple(column[:ranks] for column in columns)
-    return lists | {name: (tuple(words.split()),) for name, words in grammar.FUNCTION.items()}
-
-
 @dataclass(frozen=True)
 class _Tables:
-    """The grammar as arrays. Symbols are numbered: first the categories, then terminals (word lists and literals).
+    """The grammar as arrays. Symbols are numbered: first the categories, then the terminals (word lists, literals).
 
-    Rule r writes the symbols part_*[first[r] : first[r] + length[r]]. Rules of category c come in order and `bounds`
-    holds c + (cumulative probability); terminal t has the one rule `rules_of_categories` + t that repeats it.
-    Terminal t draws a word from words[base[t] : base[t] + ranks[t]], and if leaning[t] its negative twin `ranks[t]`
-    further on.
+    Rule r writes the symbols part_symbol[first[r] : first[r] + length[r]]. The rules of category c end with last[c];
+    `bounds` holds c + (cumulative probability) for each. Terminal t has one rule, `terminal_rule` + t: itself. Its
+    words are words[base[t] : base[t] + ranks[t]], and if leaning[t] is 1 the negative ones stand `ranks[t]` further on.
     """
 
     start: int
     categories: int
-    rules_of_categories: int
     bounds: NDArray[np.float64]
     last: Integers
+    terminal_rule: int
     first: Integers
     length: Integers
     part_symbol: Integers
@@ -133,34 +90,32 @@ class _Tables:
 
 @cache
 def _tables(nesting: int, vocabulary: int, distractors: float) -> _Tables:
-    start, categories = _rules(nesting, distractors)
-    lists = _lists(vocabulary)
-    parts = [part for rules in categories.values() for _, template in rules for part in template]
-    terminals = [name for name in dict.fromkeys(part.name for part in parts) if name not in categories]
-    number = {name: i for i, name in enumerate([*categories, *terminals])}
+    start, categories = grammar.categories(nesting, distractors)
+    lists = grammar.lists(vocabulary)
     templates = [template for rules in categories.values() for _, template in rules]
-    rules_of_categories = len(templates)
-    templates += [(_Part(name, 1, 1),) for name in terminals]
-    bounds: list[float] = []
-    for c, rules in enumerate(categories.values()):
-        bounds.extend(c + sum(p for p, _ in rules[: i + 1]) for i in range(len(rules)))
+    names = dict.fromkeys(part.name for template in templates for part in template)
+    terminals = [name for name in names if name not in categories]
+    number = {name: i for i, name in enumerate([*categories, *terminals])}
+    terminal_rule = len(templates)
+    templates += [(grammar.Part(name, 1, 1),) for name in terminals]
+    parts = [part for template in templates for part in template]
+    length = np.array([len(template) for template in templates])
+    cumulative = [np.cumsum([probability for probability, _ in rules]) for rules in categories.values()]
     columns = [lists.get(name, ((name,),)) for name in terminals]
-    words = [word for column in columns for half in column for word in half]
-    lengths = np.array([len(template) for template in templates])
-    flat = [part for template in templates for part in template]
+    sizes = np.array([len(column) * len(column[0]) for column in columns])
     return _Tables(
         start=number[start],
         categories=len(categories),
-        rules_of_categories=rules_of_categories,
-        bounds=np.array(bounds),
-        last=np.cumsum([len(rules) for rules in categories.values()]) - 1,
-        first=np.cumsum(lengths) - lengths,
-        length=lengths,
-        part_symbol=np.array([number[part.name] for part in flat]),
-        part_flip=np.array([part.flip for part in flat]),
-        part_weight=np.array([part.weight for part in flat]),
-        words=np.array(words, dtype=object),
-        base=np.cumsum([0] + [sum(map(len, column)) for column in columns])[:-1],
+        bounds=np.concatenate([category + sums for category, sums in enumerate(cumulative)]),
+        last=np.cumsum([len(sums) for sums in cumulative]) - 1,
+        terminal_rule=terminal_rule,
+        first=np.cumsum(length) - length,
+        length=length,
+        part_symbol=np.array([number[part.name] for part in parts]),
+        part_flip=np.array([part.flip for part in parts]),
+        part_weight=np.array([part.weight for part in parts]),
+        words=np.array([word for column in columns for half in column for word in half], dtype=object),
+        base=np.cumsum(sizes) - sizes,
         ranks=np.array([len(column[0]) for column in columns]),
         leaning=np.array([len(column) - 1 for column in columns]),
     )
@@ -174,7 +129,7 @@ def _block(tables: _Tables, random: np.random.Generator) -> tuple[list[str], Int
     weight = np.ones(BLOCK, dtype=np.int64)  # the product of the weights on the way down
     while (is_open := symbol < tables.categories).any():
         category = symbol[is_open]
-        rule = symbol - tables.categories + tables.rules_of_categories
+        rule = symbol - tables.categories + tables.terminal_rule
         drawn = np.searchsorted(tables.bounds, category + random.random(len(category)), side="right")
         rule[is_open] = np.minimum(drawn, tables.last[category])  # a sum of probabilities can end short of 1
         length = tables.length[rule]
@@ -187,12 +142,11 @@ def _block(tables: _Tables, random: np.random.Generator) -> tuple[list[str], Int
     terminal = symbol - tables.categories
     leaning, ranks = tables.leaning[terminal], tables.ranks[terminal]
     uniform = random.random(len(terminal))
-    rank = (ranks * (uniform * uniform)).astype(np.int64)  # early ranks are common: P(rank < r) = sqrt(r / ranks)
+    rank = (ranks * (uniform * uniform)).astype(np.int64)  # early words are common: P(rank < r) = sqrt(r / ranks)
     words = tables.words[tables.base[terminal] + rank + ranks * leaning * (side < 0)].tolist()
     ends = np.cumsum(np.bincount(sentence, minlength=BLOCK)).tolist()
-    texts = [_text(words[a:b]) for a, b in pairwise([0, *ends])]
-    score = np.bincount(sentence, weights=leaning * side * weight, minlength=BLOCK)
-    return texts, score.astype(np.int64)
+    score = np.bincount(sentence, weights=leaning * side * weight, minlength=BLOCK).astype(np.int64)
+    return [_text(words[begin:end]) for begin, end in pairwise([0, *ends])], score
 
 
 def _text(tokens: list[str]) -> str:
@@ -213,75 +167,68 @@ def generate(params: LanguageParams, count: int, seed: int) -> Iterator[Sentence
         texts, scores = _block(tables, random)
         values, index = np.unique(scores, return_inverse=True)
         chance = np.array([posterior(params, value) for value in values.tolist()])[index]
+        labels = (uniform < chance).astype(np.int64)
         left = min(BLOCK, count - block * BLOCK)
-        labels = (uniform < chance).astype(np.int64).tolist()
-        yield from map(Sentence, texts[:left], labels[:left], scores[:left].tolist())
+        yield from map(Sentence, texts[:left], labels[:left].tolist(), scores[:left].tolist())
 
 
 def posterior(params: LanguageParams, score: int) -> float:
     """p(y=1 | a text of this score)."""
-    likelier = 1 / (1 + math.exp(-_beta(params) * abs(score)))
-    return likelier if score >= 0 else 1 - likelier
+    other = _logistic(-_beta(params) * abs(score))
+    return 1 - other if score > 0 else other
+
+
+def _logistic(x: float) -> float:
+    """1 / (1 + exp(-x)) of x <= 0, where exp cannot overflow."""
+    return math.exp(x) / (1 + math.exp(x))
 
 
 @cache
-def _distribution(params: LanguageParams, of: Callable[[str], int], scale: Callable[[_Part], int]) -> dict[int, float]:
-    """The exact distribution of a sum over the words of a positive sentence: `of` a word, times `scale` on each part.
+def _joint(nesting: int, distractors: float) -> dict[tuple[int, int], float]:
+    """The exact distribution of (score, number of words) of the sentences that lean to the positive side.
 
-    Parts of a template are drawn independently, so their distributions convolve; alternatives mix.
+    The parts of a template are drawn independently, so their distributions convolve; the alternatives mix.
     """
-    start, categories = _rules(params.nesting, params.distractors)
+    start, categories = grammar.categories(nesting, distractors)
 
     @cache
-    def total(name: str) -> dict[int, float]:
+    def phrase(name: str) -> dict[tuple[int, int], float]:
         if name not in categories:
-            return {of(name): 1.0}
-        mixture: dict[int, float] = defaultdict(float)
+            return {(int(name in grammar.LEANING), int(name != ",")): 1.0}
+        mixture: dict[tuple[int, int], float] = defaultdict(float)
         for probability, template in categories[name]:
-            sums = {0: probability}
+            sums = {(0, 0): probability}
             for part in template:
-                longer: dict[int, float] = defaultdict(float)
-                for value, chance in total(part.name).items():
-                    for before, chance_before in sums.items():
-                        longer[before + scale(part) * value] += chance * chance_before
+                longer: dict[tuple[int, int], float] = defaultdict(float)
+                for (score, words), chance in sums.items():
+                    for (value, more), chance_of_part in phrase(part.name).items():
+                        longer[score + part.flip * part.weight * value, words + more] += chance * chance_of_part
                 sums = longer
-            for value, chance in sums.items():
-                mixture[value] += chance
+            for value_and_words, chance in sums.items():
+                mixture[value_and_words] += chance
         return mixture
 
-    return total(start)
+    return phrase(start)
 
 
-def _word_value(name: str) -> int:
-    return int(name in grammar.LEANING)
-
-
-def _signed_weight(part: _Part) -> int:
-    return part.flip * part.weight
-
-
-def _word_count(name: str) -> int:
-    return int(name != ",")
-
-
-def _once(_: _Part) -> int:
-    return 1
-
-
-def _scores(params: LanguageParams) -> dict[int, float]:
-    positive = _distribution(params, _word_value, _signed_weight)
-    support = sorted(positive.keys() | {-score for score in positive})
-    return {score: (positive.get(score, 0.0) + positive.get(-score, 0.0)) / 2 for score in support}
+@cache
+def _scores(nesting: int, distractors: float) -> dict[int, float]:
+    """The exact distribution of the score: a sentence leans to either side with probability 1/2, in mirrored words."""
+    scores: dict[int, float] = defaultdict(float)
+    for (score, _), chance in _joint(nesting, distractors).items():
+        scores[score] += chance / 2
+        scores[-score] += chance / 2
+    return dict(sorted(scores.items()))
 
 
 def _bayes_error(scores: dict[int, float], beta: float) -> float:
-    return math.fsum(chance / (1 + math.exp(min(beta * abs(score), 700.0))) for score, chance in scores.items())
+    return math.fsum(chance * _logistic(-beta * abs(score)) for score, chance in scores.items())
 
 
 @cache
 def _beta(params: LanguageParams) -> float:
-    """The slope at which the Bayes error is the one asked for, by bisection (it falls as the slope grows)."""
-    scores, low, high = _scores(params), 0.0, 64.0
+    """The slope at which the Bayes error is the one asked for, by bisection: the error falls as the slope grows."""
+    scores, low, high = _scores(params.nesting, params.distractors), 0.0, 64.0
     while low < (middle := (low + high) / 2) < high:
         if _bayes_error(scores, middle) > params.bayes_error:
             low = middle
@@ -293,26 +240,26 @@ def _beta(params: LanguageParams) -> float:
 def facts(params: LanguageParams) -> dict[str, Any]:
     """The truth about the language, computed from the grammar without sampling.
 
-    score: {score: probability}; score_entropy and information (I(X;Y) = I(score;Y)) in bits; label_prior: p(y=1);
+    score: {score: probability}; score_entropy and information, I(X;Y) = I(score;Y), in bits; label_prior: p(y=1);
     bayes_error; beta: the slope of the posterior; min_words, mean_words, max_words of a sentence; vocabulary: the
     number of distinct words, content and function words together.
     """
-    scores, beta = _scores(params), _beta(params)
-    words = _distribution(params, _word_count, _once)
+    scores, beta = _scores(params.nesting, params.distractors), _beta(params)
+    joint = _joint(params.nesting, params.distractors)
     tables = _tables(params.nesting, params.vocabulary, params.distractors)
-    prior = math.fsum(chance * posterior(params, score) for score, chance in scores.items())
-    noise = math.fsum(chance * _entropy(p, 1 - p) for s, chance in scores.items() for p in [posterior(params, s)])
+    chances = [(chance, posterior(params, score)) for score, chance in scores.items()]
+    prior = math.fsum(chance * p for chance, p in chances)
     return {
-        "score": scores,
+        "score": dict(scores),
         "score_entropy": _entropy(*scores.values()),
-        "information": _entropy(prior, 1 - prior) - noise,
+        "information": _entropy(prior, 1 - prior) - math.fsum(chance * _entropy(p, 1 - p) for chance, p in chances),
         "label_prior": prior,
         "bayes_error": _bayes_error(scores, beta),
         "beta": beta,
-        "min_words": min(words),
-        "mean_words": math.fsum(count * chance for count, chance in words.items()),
-        "max_words": max(words),
-        "vocabulary": len(tables.words) - 1,  # without the comma
+        "min_words": min(words for _, words in joint),
+        "mean_words": math.fsum(words * chance for (_, words), chance in joint.items()),
+        "max_words": max(words for _, words in joint),
+        "vocabulary": sum(word != "," for word in tables.words),
     }
 
 
@@ -323,25 +270,25 @@ def _entropy(*probabilities: float) -> float:
 
 def score_of(text: str) -> int:
     """The score of a text, by parsing it. Raises UserError for a text that is no sentence of the language."""
-    parses = _parses(text)
-    if not parses:
+    scores = _parses(text)
+    if not scores:
         raise UserError(f"not a sentence of the built-in language: {text[:80]!r}")
-    return parses[0]
+    return scores[0]
 
 
 def _parses(text: str) -> list[int]:
-    """The scores of all parses of the text as a sentence of the deepest nesting, which holds the shallower ones."""
+    """The score of every parse of the text as a sentence of the deepest nesting, which holds the shallower ones."""
     tokens = re.findall("[a-z]+|,", text)
     if _text(tokens) != text:
         return []
-    start, categories = _rules(grammar.MAX_NESTING, 0.5)
-    terminal_of = _lexicon()
+    start, categories = grammar.categories(grammar.MAX_NESTING, 0.5)
 
     @cache
     def spans(name: str, begin: int) -> list[tuple[int, int, int]]:
-        """(end, side, score) of every phrase of this name that begins here; side 0 leans no way."""
+        """(end, side, score) of every phrase of this name that begins at this token; side 0 leans no way."""
         if name not in categories:
-            found, side = terminal_of.get(tokens[begin], (tokens[begin], 0)) if begin < len(tokens) else ("", 0)
+            word = tokens[begin] if begin < len(tokens) else ""
+            found, side = _listed().get(word, (word, 0))
             return [(begin + 1, side, side)] if found == name else []
         phrases = []
         for _, template in categories[name]:
@@ -360,12 +307,10 @@ def _parses(text: str) -> list[int]:
 
 
 @cache
-def _lexicon() -> dict[str, tuple[str, int]]:
-    """Of each listed word, its list and the way it leans (1, -1, or 0 if neutral)."""
-    sides = {1: (0,), 2: (1, -1)}
-    return {
-        word: (name, side)
-        for name, columns in _lists(400).items()
-        for side, column in zip(sides[len(columns)], columns, strict=True)
-        for word in column
-    }
+def _listed() -> dict[str, tuple[str, int]]:
+    """Of each listed word its list and the way it leans: 1, -1, or 0 if neutral."""
+    listed = {}
+    for name, columns in grammar.lists(grammar.CONTENT_WORDS).items():
+        for side, column in zip((0,) if len(columns) == 1 else (1, -1), columns, strict=True):
+            listed.update(dict.fromkeys(column, (name, side)))
+    return listed

@@ -5,9 +5,6 @@ from collections.abc import Iterable
 from integer_tickets.errors import UserError
 from integer_tickets.integer.tokenizer import FIRST_PIECE, LONGEST_WORD, Tokenizer, words
 
-# Bytes are the first 256 characters for the trainer; the next one marks a piece that continues a word.
-_CONTINUES = "\u0100"
-
 _Piece = tuple[bytes, bool]
 """The bytes of a piece, and whether it continues a word."""
 
@@ -29,7 +26,7 @@ def learn_tokenizer(texts: Iterable[str], kind: str, size: int, positions: int) 
         raise UserError(
             f"tokenizer.size = {size}: the bytes of train and the reserved ids alone need {FIRST_PIECE + len(singles)}"
         )
-    learned = _tokenizer(singles | _byte_pairs(lines, size - FIRST_PIECE, singles), LONGEST_WORD)
+    learned = _tokenizer(_byte_pairs(lines, size - FIRST_PIECE), LONGEST_WORD)
     # A pair that only led to longer pieces takes an id and a row of the embedding for nothing.
     used = {i - FIRST_PIECE for word in vocabulary for i in learned.encode(word)}
     pieces = list(zip(learned.pieces, learned.continues, strict=True))
@@ -42,20 +39,18 @@ def _tokenizer(pieces: set[_Piece], positions: int) -> Tokenizer:
     return Tokenizer("pieces", texts, continues, FIRST_PIECE + len(ordered), positions)
 
 
-def _byte_pairs(lines: list[list[bytes]], room: int, singles: set[_Piece]) -> set[_Piece]:
-    """The pieces of two bytes and more that fill `room` together with the single ones."""
+def _byte_pairs(lines: list[list[bytes]], count: int) -> set[_Piece]:
+    """`count` pieces: the single bytes, and the pairs that merge most often."""
     import tokenizers
 
-    # The trainer counts a byte as beginning a word even where it only continues one: those places are free again.
-    unseen = sum(continues and (byte, False) not in singles for byte, continues in singles)
-    trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=room + unseen, min_frequency=2, continuing_subword_prefix=_CONTINUES, show_progress=False
-    )
-    learner = tokenizers.Tokenizer(tokenizers.models.BPE(continuing_subword_prefix=_CONTINUES))
+    # Byte b is character b where it begins a word and 256 + b elsewhere. The trainer's own mark for continuing pieces
+    # would number them in the order of a hash map, and ties between pairs would fall differently in each process.
+    trainer = tokenizers.trainers.BpeTrainer(vocab_size=count, min_frequency=2, show_progress=False)
+    learner = tokenizers.Tokenizer(tokenizers.models.BPE())
     learner.pre_tokenizer = tokenizers.pre_tokenizers.CharDelimiterSplit(" ")
-    learner.train_from_iterator((b" ".join(line).decode("latin-1") for line in lines), trainer)
-    pieces = {
-        (piece.removeprefix(_CONTINUES).encode("latin-1"), piece.startswith(_CONTINUES))
-        for piece in learner.get_vocab()
-    }
-    return {(text, continues) for text, continues in pieces if len(text) > 1}
+    learner.train_from_iterator((" ".join(map(_characters, line)) for line in lines), trainer)
+    return {(bytes(ord(c) % 256 for c in piece), ord(piece[0]) >= 256) for piece in learner.get_vocab()}
+
+
+def _characters(word: bytes) -> str:
+    return chr(word[0]) + "".join(chr(256 + byte) for byte in word[1:])

@@ -109,9 +109,7 @@ def _load_hub(hub: Hub) -> dict[str, Dataset]:
 
 def _table(where: str, dataset: Dataset, data: Data) -> _Table:
     """The wanted columns under their own names, labels as text, everything checked."""
-    wanted = {"text": data.text[0], "label": data.label}
-    if len(data.text) == 2:
-        wanted["text2"] = data.text[1]
+    wanted = dict(zip(("text", "text2"), data.text, strict=False)) | {"label": data.label}
     if data.group:
         wanted["group"] = data.group
     for parameter, column in wanted.items():
@@ -127,6 +125,9 @@ def _table(where: str, dataset: Dataset, data: Data) -> _Table:
         for row, text in enumerate(columns.get(name, []), 1):
             if not isinstance(text, str):
                 raise UserError(f"{where}, row {row}, column {wanted[name]!r}: {text!r}, expected a text")
+    for row, group in enumerate(columns.get("group", []), 1):
+        if group is None or group == "":
+            raise UserError(f"{where}, row {row}, column {data.group!r}: empty, expected the name of a group")
     classes = tuple(getattr(dataset.features[data.label], "names", None) or ())
     columns["label"] = [
         _label_text(value, classes, f"{where}, row {row}, column {data.label!r}")

@@ -12,7 +12,7 @@ from integer_tickets.integer import artefact, reference
 
 
 def agreement(networks: Iterable[Model], name: str, split: Split, sentences: int, seed: int) -> dict[str, Any]:
-    """Compare the logits of a sample of `sentences` rows of the split `name`; UserError at the first network that differs.
+    """Compare the logits of a sample of `sentences` rows of the split `name`. UserError if a network differs.
 
     Returns what was compared: engine, split, number of sentences, and the folders of the networks.
     """

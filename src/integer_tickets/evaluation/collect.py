@@ -52,11 +52,12 @@ class Configuration:
     @property
     def name(self) -> str:
         """How tables and comparisons call it, as in `inhibitor int8 ticket level 4 distilled`."""
-        variant = self.variant if self.variant != "float" else ""
+        if self.stage in ("teacher", "baseline"):
+            return self.role
+        ladder = self.attention if self.variant in ("", "float") else f"{self.attention}-{self.variant}"
         weights = self.weights if self.stage in ("quantize", "distill") else ""
         level = f"level {self.level}" if self.level else ""
-        parts = (self.attention, variant, weights, self.role, level, "distilled" if self.distilled else "")
-        return " ".join(filter(None, parts if self.stage != "teacher" else ("teacher",)))
+        return " ".join(filter(None, (ladder, weights, self.role, level, "distilled" if self.distilled else "")))
 
 
 @dataclass(frozen=True)

@@ -109,19 +109,7 @@ def network_from(described: Any, labels: tuple[str, ...], tensors: Mapping[str, 
 
 
 def _layer(name: str, described: Any, d: int, tensors: Mapping[str, Array]) -> Layer:
-    kind = described["attention"]["kind"]
-    vectors = {
-        vector: tensors[f"{name}.attention.{vector}"].astype(np.int32)
-        for vector in ("multiplier", "shift", "offset" if kind == "inhibitor" else "pre_shift")
-    }
-    gain = _integer(described["attention"]["gain"])
-    attention: Inhibitor | Softmax
-    if kind == "inhibitor":
-        attention = Inhibitor(**vectors, gain=gain, signed=bool(described["attention"]["signed"]))
-    elif kind == "softmax":
-        attention = Softmax(**vectors, gain=gain, table=tensors[f"{name}.attention.table"])
-    else:
-        raise ValueError(f"attention {kind!r}")
+    attention = _attention(f"{name}.attention", described["attention"], tensors)
     shapes = {"up": (_count(described["hidden"]), d), "down": (d, _count(described["hidden"]))}
     linears = {}
     for part, role in roles(attention).items():
@@ -133,6 +121,20 @@ def _layer(name: str, described: Any, d: int, tensors: Mapping[str, Array]) -> L
             rule=Rule(_integer(own["pre_shift"]), multiplier, _integer(own["shift"]), role.zero),
         )
     return Layer(**linears, attention=attention)
+
+
+def _attention(name: str, described: Any, tensors: Mapping[str, Array]) -> Inhibitor | Softmax:
+    def vector(part: str) -> Array:
+        return tensors[f"{name}.{part}"].astype(np.int32)
+
+    kind, gain = described["kind"], _integer(described["gain"])
+    if kind == "inhibitor":
+        signed = bool(described["signed"])
+        return Inhibitor(vector("multiplier"), vector("offset"), vector("shift"), gain, signed)
+    if kind == "softmax":
+        table = tensors[f"{name}.table"]
+        return Softmax(vector("pre_shift"), vector("multiplier"), vector("shift"), gain, table)
+    raise ValueError(f"attention {kind!r}")
 
 
 def _matrix(name: str, described: Any, shape: tuple[int, int], tensors: Mapping[str, Array]) -> dict[str, Any]:

@@ -146,6 +146,7 @@ class IntegerNetwork:
         for i, layer in enumerate(self.layers):
             _check_layer(f"layers.{i}", layer, d, self.heads)
         _require(len(self.labels) >= 2, "labels: expected at least two")
+        _require(all(isinstance(label, str) for label in self.labels), "labels: expected names")
         _require(len(set(self.labels)) == len(self.labels), "labels: one occurs twice")
         _check_linear("classifier", self.classifier, (len(self.labels), d), None)
         _check_gain("pool", self.pool_gain)

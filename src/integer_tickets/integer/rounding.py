@@ -50,10 +50,10 @@ def requantize(acc: Array, rule: Rule, low: int, high: int) -> Array:
 def rule_for(factor: ArrayLike, high: int, zero: int = 0) -> Rule:
     """The rule that multiplies by `factor`, a positive number or one per output channel.
 
-    `high` is the largest magnitude that the output can hold (127 or 128 for s8 and for u8 with zero point
-    128, 255 for u8, 32767 for s16). For the first shift to round to nearest, add `half(rule)` to the bias.
-    Outputs of 8 bits are within 1 of the rounded product as long as the factors of one rule lie within 64 of
-    each other. Raises UserError where no rule exists.
+    `high` is the largest magnitude that the output can hold: 128 for s8 and for u8 with zero point 128, 255 for
+    u8, 32767 for s16. For the first shift to round to nearest, add `half(rule)` to the bias.
+    Outputs of 8 bits are within 1 of the rounded product as long as the factors lie within 64 of each other,
+    outputs of 16 bits within 1 + 2 (largest / smallest factor). Raises UserError where no rule exists.
     """
     m = np.atleast_1d(np.asarray(factor, dtype=np.float64))
     if m.ndim != 1 or m.size == 0 or not np.isfinite(m).all() or not (m > 0).all():

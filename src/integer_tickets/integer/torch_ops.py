@@ -92,8 +92,7 @@ def softmax_weights(
     y.clamp_(*S16).mul_(multiplier[:, None, None])
     y += torch.bitwise_left_shift(torch.ones_like(shift), shift - 1)[:, None, None]
     y >>= shift[:, None, None]
-    weights = table[y.clamp_(0, 255)].mul_(keys)
-    return _like(weights, scores)
+    return table[y.clamp_(0, 255)].mul_(keys).to(scores.dtype)
 
 
 def softmax_divide(weighted: Tensor, total: Tensor, gain: int) -> Tensor:

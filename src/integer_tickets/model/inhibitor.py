@@ -94,8 +94,7 @@ def check(
         expected.append(("valid", valid, (batch, n), torch.bool))
     if rule is not None:
         expected += [
-            (f"rule.{name}", getattr(rule, name), (heads,), torch.int32)
-            for name in ("multiplier", "offset", "shift")
+            (f"rule.{name}", getattr(rule, name), (heads,), torch.int32) for name in ("multiplier", "offset", "shift")
         ]
     for name, tensor, shape, dtype in expected:
         if tensor.shape != shape or tensor.dtype != dtype:

@@ -16,36 +16,38 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* ---- Vectors: the few operations that C operators do not give ---- */
-
-#define INLINE static inline __attribute__((always_inline))
-
 #if defined(__SSE__)
 #include <immintrin.h>
 #endif
 
-/* lowest(a, b) and highest(a, b) give b where a comparison is undecided, so that a NaN in b is kept.
- * exact_muladd(a, b, c) = c + a * b and exact_mulsub(a, b, c) = c - a * b round once or twice: only for exact products.
- * bits_andnot(a, b) = ~a & b.
- * sign_of(a) is SIGN, 0 or -SIGN; the power of two SIGN is divided out at the end. */
+/* ---- Vectors: what the C operators on them do not give ---- */
+
+#define INLINE static inline __attribute__((always_inline))
+
 #if defined(__AVX512F__)
 #define LANES 16
-typedef __m512 vec;
-INLINE vec load(const float *p) { return _mm512_loadu_ps(p); }
-INLINE void store(float *p, vec a) { _mm512_storeu_ps(p, a); }
-INLINE vec splat(float x) { return _mm512_set1_ps(x); }
+#elif defined(__AVX2__) && defined(__FMA__)
+#define LANES 8
+#else
+#define LANES 4
+#endif
+typedef float vec __attribute__((vector_size(4 * LANES)));
+typedef int32_t bits __attribute__((vector_size(4 * LANES)));
+
+INLINE vec load(const float *p) { vec a; memcpy(&a, p, sizeof a); return a; }
+INLINE void store(float *p, vec a) { memcpy(p, &a, sizeof a); }
+INLINE vec splat(float x) { return x - (vec){0}; }
+INLINE vec minus(vec a) { return (vec)((bits)a ^ INT32_MIN); }
+INLINE vec absolute(vec a) { return (vec)((bits)a & INT32_MAX); }
+INLINE vec one_with_sign(vec a) { return (vec)(((bits)a & INT32_MIN) | (bits)splat(1)); }
+
+/* lowest(a, b) and highest(a, b) give b where a comparison is undecided, so that a NaN in b is kept.
+ * where_greater(a, b, x) is x where a > b, else 0.
+ * exact_muladd(a, b, c) = c + a * b and exact_mulsub(a, b, c) = c - a * b round once or twice: only for exact products.
+ * sign_of(a) is SIGN, 0 or -SIGN; the power of two SIGN is divided out at the end. */
+#if LANES == 16
 INLINE vec lowest(vec a, vec b) { return _mm512_min_ps(a, b); }
 INLINE vec highest(vec a, vec b) { return _mm512_max_ps(a, b); }
-INLINE vec bits_and(vec a, vec b) {
-    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(a), _mm512_castps_si512(b)));
-}
-INLINE vec bits_andnot(vec a, vec b) {
-    return _mm512_castsi512_ps(_mm512_andnot_si512(_mm512_castps_si512(a), _mm512_castps_si512(b)));
-}
-INLINE vec bits_xor(vec a, vec b) {
-    return _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(a), _mm512_castps_si512(b)));
-}
 INLINE vec where_greater(vec a, vec b, vec x) { return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), x); }
 INLINE vec exact_muladd(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
 INLINE vec exact_mulsub(vec a, vec b, vec c) { return _mm512_fnmadd_ps(a, b, c); }
@@ -53,46 +55,24 @@ INLINE vec exact_mulsub(vec a, vec b, vec c) { return _mm512_fnmadd_ps(a, b, c);
 INLINE vec sign_of(vec a) { /* answers by class, from the lowest digit up: NaN NaN 0 1 -inf +inf negative positive */
     return _mm512_fixupimm_ps(a, a, _mm512_set1_epi32((int)0xa9a9a822u), 0);
 }
-#elif defined(__AVX2__) && defined(__FMA__)
-#define LANES 8
-typedef __m256 vec;
-INLINE vec load(const float *p) { return _mm256_loadu_ps(p); }
-INLINE void store(float *p, vec a) { _mm256_storeu_ps(p, a); }
-INLINE vec splat(float x) { return _mm256_set1_ps(x); }
+#elif LANES == 8
 INLINE vec lowest(vec a, vec b) { return _mm256_min_ps(a, b); }
 INLINE vec highest(vec a, vec b) { return _mm256_max_ps(a, b); }
-INLINE vec bits_and(vec a, vec b) { return _mm256_and_ps(a, b); }
-INLINE vec bits_andnot(vec a, vec b) { return _mm256_andnot_ps(a, b); }
-INLINE vec bits_xor(vec a, vec b) { return _mm256_xor_ps(a, b); }
 INLINE vec where_greater(vec a, vec b, vec x) { return _mm256_and_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ), x); }
 INLINE vec exact_muladd(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
 INLINE vec exact_mulsub(vec a, vec b, vec c) { return _mm256_fnmadd_ps(a, b, c); }
 #define SIGN 2.0f /* its bits, 0x40000000, are those of -2 when negated as an integer, which takes one instruction */
-INLINE vec sign_of(vec a) {
-    return _mm256_castsi256_ps(_mm256_sign_epi32(_mm256_set1_epi32(0x40000000), _mm256_castps_si256(a)));
-}
+INLINE vec sign_of(vec a) { return (vec)_mm256_sign_epi32((__m256i)splat(SIGN), (__m256i)a); }
 #else
-#define LANES 4
-typedef float vec __attribute__((vector_size(16)));
-typedef int32_t mask __attribute__((vector_size(16)));
-INLINE vec load(const float *p) { vec a; memcpy(&a, p, sizeof a); return a; }
-INLINE void store(float *p, vec a) { memcpy(p, &a, sizeof a); }
-INLINE vec splat(float x) { return (vec){x, x, x, x}; }
-INLINE vec choose(mask m, vec a, vec b) { return (vec)((m & (mask)a) | (~m & (mask)b)); }
+INLINE vec choose(bits m, vec a, vec b) { return (vec)((m & (bits)a) | (~m & (bits)b)); }
 INLINE vec lowest(vec a, vec b) { return choose(a < b, a, b); }
 INLINE vec highest(vec a, vec b) { return choose(a > b, a, b); }
-INLINE vec bits_and(vec a, vec b) { return (vec)((mask)a & (mask)b); }
-INLINE vec bits_andnot(vec a, vec b) { return (vec)(~(mask)a & (mask)b); }
-INLINE vec bits_xor(vec a, vec b) { return (vec)((mask)a ^ (mask)b); }
-INLINE vec where_greater(vec a, vec b, vec x) { return (vec)((a > b) & (mask)x); }
+INLINE vec where_greater(vec a, vec b, vec x) { return (vec)((a > b) & (bits)x); }
 INLINE vec exact_muladd(vec a, vec b, vec c) { return c + a * b; }
 INLINE vec exact_mulsub(vec a, vec b, vec c) { return c - a * b; }
 #define SIGN 1.0f
 INLINE vec sign_of(vec a) { return where_greater(a, splat(0), splat(1)) - where_greater(splat(0), a, splat(1)); }
 #endif
-
-INLINE vec sign_bit(void) { return splat(-0.0f); }
-INLINE vec absolute(vec a) { return bits_andnot(sign_bit(), a); }
 
 /* ---- The problem, as Python describes it (the same fields in the same order in kernel.py) ---- */
 
@@ -122,17 +102,17 @@ int64_t inhibitor_width(int64_t n) { return padded(n, LANES); }
 
 /* 1 where this processor has the instructions this file was compiled for. */
 int inhibitor_runs_here(void) {
-#if defined(__AVX512F__)
+#if LANES == 16
     return __builtin_cpu_supports("avx512f") != 0;
-#elif defined(__AVX2__) && defined(__FMA__)
+#elif LANES == 8
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #else
     return 1;
 #endif
 }
 
-INLINE float *row_of(const tensor *t, int64_t b, int64_t h, int64_t i) {
-    return t->data + b * t->batch + h * t->head + i * t->token;
+INLINE float *rows_of(const tensor *t, const problem *p, int64_t pair) {
+    return t->data + pair / p->heads * t->batch + pair % p->heads * t->head;
 }
 
 /* ---- One (sentence, head) pair ---- */
@@ -148,14 +128,14 @@ typedef struct {
     float *sum;               /* one row: partial sums of dgamma or ddelta */
 } space;
 
+/* Every array begins on a cache line: a vector that straddles two is loaded and stored at half speed. */
 static void *new_space(const problem *p, space *w) {
     int64_t n = padded(p->n, 16), d = padded(p->d, 16);
-    int64_t longest = n > d ? n : d;
-    float *at = malloc(sizeof(float) * (size_t)(10 * n * d + 2 * ROWS * n + longest) + sizeof(int64_t) * (size_t)n);
+    int64_t floats = 10 * n * d + 2 * ROWS * n + (n > d ? n : d) + 2 * n;
+    float *at;
+    if (posix_memalign((void **)&at, 64, sizeof(float) * (size_t)floats)) return NULL;
     void *start = at;
-    if (!at) return NULL;
     w->deep = padded(p->d, LANES);
-    w->key = (int64_t *)at, at += 2 * n;
     w->q = at, at += n * d;
     w->k = at, at += n * d;
     w->v = at, at += n * d;
@@ -168,6 +148,7 @@ static void *new_space(const problem *p, space *w) {
     w->grad_v_t = at, at += n * d;
     w->z = at, at += ROWS * n;
     w->s = at, at += ROWS * n;
+    w->key = (int64_t *)at, at += 2 * n;
     w->sum = at;
     return start;
 }
@@ -187,9 +168,11 @@ INLINE void clear(float *to, int64_t from, int64_t d) {
  * `rows`. */
 static void gather(float *to, const tensor *from, const problem *p, int64_t pair, const int64_t *at, int64_t count,
                    int64_t rows, int64_t deep) {
+    const float *start = rows_of(from, p, pair);
+    int64_t stride = from->token, d = p->d;
     for (int64_t i = 0; i < count; i++, to += deep) {
-        copy_row(to, row_of(from, pair / p->heads, pair % p->heads, at ? at[i] : i), p->d);
-        clear(to, p->d, deep);
+        copy_row(to, start + (at ? at[i] : i) * stride, d);
+        clear(to, d, deep);
     }
     clear(to, 0, (rows - count) * deep);
 }
@@ -197,13 +180,13 @@ static void gather(float *to, const tensor *from, const problem *p, int64_t pair
 /* The way back. Rows of the tensor at positions that `at` leaves out become zero. */
 static void scatter(const tensor *to, const float *from, const problem *p, int64_t pair, const int64_t *at,
                     int64_t count, int64_t deep) {
-    for (int64_t i = 0, next = 0; i < p->n; i++) {
-        float *row = row_of(to, pair / p->heads, pair % p->heads, i);
+    float *row = rows_of(to, p, pair);
+    int64_t stride = to->token, n = p->n, d = p->d;
+    for (int64_t i = 0, next = 0; i < n; i++, row += stride)
         if (next < count && (!at || at[next] == i))
-            copy_row(row, from + deep * next++, p->d);
+            copy_row(row, from + deep * next++, d);
         else
-            clear(row, 0, p->d);
-    }
+            clear(row, 0, d);
 }
 
 /* to[c][r] = from[r][c]; rows and columns are multiples of 4. */
@@ -273,7 +256,7 @@ INLINE void inhibited(space *w, float *h, int64_t c, const int columns, const in
         vec v[2];
         for (int x = 0; x < columns; x++) v[x] = load(w->v + j * deep + c + x * LANES);
         for (int r = 0; r < ROWS; r++) {
-            vec z = splat(w->z[r * wide + j]), minus_z = bits_xor(z, sign_bit());
+            vec z = splat(w->z[r * wide + j]), minus_z = minus(z);
             for (int x = 0; x < columns; x++)
                 if (is_signed)
                     sum[r][x] += v[x] - highest(minus_z, lowest(v[x], z));
@@ -320,7 +303,7 @@ INLINE void backward_values(const problem *p, space *w, const float *grad_h, con
         for (int64_t c = 0; c < d; c++) {
             vec v = load(v_t + c * wide + j), grad_v = load(grad_v_t + c * wide + j);
             vec size = is_signed ? absolute(v) : v;
-            vec sign = bits_xor(bits_and(v, sign_bit()), splat(1)); /* 1 where v >= 0, else -1 */
+            vec sign = one_with_sign(v);
             for (int r = 0; r < ROWS; r++) {
                 vec passed = where_greater(size, z[r], splat(grad_h[r * deep + c]));
                 grad_v += passed;
@@ -353,6 +336,12 @@ static void backward_distances(space *w, const float *q, float *grad_q) {
     }
 }
 
+static int all_zero(const float *a, int64_t count) {
+    int other = 0;
+    for (int64_t x = 0; x < count; x++) other |= a[x] != 0;
+    return !other;
+}
+
 static void backward_pair(const problem *p, space *w, int64_t pair) {
     begin(p, w, pair);
     int64_t wide = w->wide, deep = w->deep, rows = padded(p->n, ROWS);
@@ -365,6 +354,10 @@ static void backward_pair(const problem *p, space *w, int64_t pair) {
 
     memset(w->sum, 0, sizeof(float) * wide);
     for (int64_t i = 0; i < p->n; i += ROWS) {
+        if (all_zero(w->h + i * deep, ROWS * deep)) { /* queries that are padding, as a rule */
+            memset(w->grad_q + i * deep, 0, sizeof(float) * ROWS * deep);
+            continue;
+        }
         for (int64_t r = 0; r < ROWS; r++) {
             int64_t row = i + r < p->n ? i + r : p->n - 1; /* rows beyond n: their gradient is zero, any Z will do */
             memcpy(w->z + r * wide, p->z + (pair * p->n + row) * inhibitor_width(p->n), sizeof(float) * wide);
@@ -409,7 +402,7 @@ typedef struct {
     const problem *p;
     void (*work)(const problem *, space *, int64_t);
     int64_t from, to;
-    int failed;
+    int started, failed;
     pthread_t thread;
 } share;
 
@@ -423,23 +416,23 @@ static void *run(void *argument) {
     return NULL;
 }
 
+/* Threads of its own, made anew: they cost microseconds, and a second OpenMP runtime beside that of PyTorch would keep
+ * its threads spinning. */
 static int over_pairs(const problem *p, void (*work)(const problem *, space *, int64_t), int64_t threads) {
     int64_t pairs = p->batch * p->heads;
     if (threads > pairs) threads = pairs;
     if (threads < 1) threads = 1;
     share *shares = calloc((size_t)threads, sizeof(share));
-    int failed = shares == NULL;
-    if (failed) return failed;
+    if (!shares) return 1;
     for (int64_t t = 0; t < threads; t++) {
         shares[t] = (share){.p = p, .work = work, .from = pairs * t / threads, .to = pairs * (t + 1) / threads};
-        if (t && pthread_create(&shares[t].thread, NULL, run, &shares[t])) {
-            shares[t].thread = pthread_self(); /* no thread to be had: done here */
-            run(&shares[t]);
-        }
+        shares[t].started = t > 0 && pthread_create(&shares[t].thread, NULL, run, &shares[t]) == 0;
     }
-    run(&shares[0]);
+    int failed = 0;
+    for (int64_t t = 0; t < threads; t++) /* here: the first share, and those for which there was no thread */
+        if (!shares[t].started) run(&shares[t]);
     for (int64_t t = 0; t < threads; t++) {
-        if (t && !pthread_equal(shares[t].thread, pthread_self())) pthread_join(shares[t].thread, NULL);
+        if (shares[t].started) pthread_join(shares[t].thread, NULL);
         failed |= shares[t].failed;
     }
     free(shares);

@@ -121,18 +121,19 @@ def fused_inhibitor(
 ) -> Tensor:
     """`inhibitor` (model/inhibitor.py: the same contract and gradients) for float32 tensors on the CPU, fused.
 
-    The bits of result and gradients do not depend on padding, number of threads (torch.get_num_threads()) or `isa`;
-    those of H, dq, dk and dv not on the rest of the batch either. Memory grows as batch * heads * n * n. What it gives is
-    laid out in memory as (batch, n, heads, d), so that merging the heads copies nothing.
+    The bits of result and gradients do not depend on padding, number of threads (torch.get_num_threads()) or
+    `isa`; those of H, dq, dk and dv not on the rest of the batch either. Memory grows as batch * heads * n * n.
+    The result lies in memory as (batch, n, heads, d), so that merging the heads copies nothing.
 
     Raises ValueError where shapes or types do not fit, OSError where the kernel cannot be had.
     """
     check(q, k, v, gamma, delta, valid, rule)
     if q.dtype != torch.float32:
         raise ValueError(f"fused_inhibitor: q is {q.dtype}, expected torch.float32")
-    for name, tensor in (("q", q), ("k", k), ("v", v), ("gamma", gamma), ("delta", delta), ("valid", valid)):
+    extra = () if rule is None else (rule.multiplier, rule.offset, rule.shift)
+    for tensor in (q, k, v, gamma, delta, valid, *extra):
         if tensor is not None and tensor.device.type != "cpu":
-            raise ValueError(f"fused_inhibitor: {name} is on {tensor.device}, expected the CPU")
+            raise ValueError(f"fused_inhibitor: a tensor is on {tensor.device}, expected the CPU")
     if torch.is_grad_enabled() and any(t.requires_grad for t in (q, k, v, gamma, delta)):
         return _FusedInhibitor.apply(q, k, v, gamma, delta, valid, signed, rule, isa)
     return _forward(_Call(q, k, v, gamma, delta, valid, signed, rule), library(isa), None)
@@ -196,9 +197,7 @@ def _forward(call: _Call, kernel: ctypes.CDLL, z: Tensor | None) -> Tensor:
 
 class _FusedInhibitor(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, gamma: Tensor, delta: Tensor, *options: Any
-    ) -> Tensor:
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, gamma: Tensor, delta: Tensor, *options: Any) -> Tensor:
         valid, signed, rule, isa = options
         batch, heads, n, _ = q.shape
         kernel = library(isa)
@@ -216,8 +215,6 @@ class _FusedInhibitor(torch.autograd.Function):
         grad_gamma, grad_delta = torch.empty_like(gamma), torch.empty_like(delta)
         pairs = torch.empty(2, *q.shape[:2], dtype=torch.float64)
         call.add(grad_h=grad_h, grad_q=grad_q, grad_k=grad_k, grad_v=grad_v)
-        call.add_flat(
-            z=z, pair_gamma=pairs[0], pair_delta=pairs[1], grad_gamma=grad_gamma, grad_delta=grad_delta
-        )
+        call.add_flat(z=z, pair_gamma=pairs[0], pair_delta=pairs[1], grad_gamma=grad_gamma, grad_delta=grad_delta)
         call.run(ctx.kernel.inhibitor_backward)
         return grad_q, grad_k, grad_v, grad_gamma, grad_delta, None, None, None, None

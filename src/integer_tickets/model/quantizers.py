@@ -84,10 +84,7 @@ def best_log_step(weight: Tensor, bits: int) -> float:
     high = HIGHEST[bits]
     widest = alive.abs().max().item() / high
     candidates = [widest * 2 ** (-octave / 8) for octave in range(0, 25)]
-    errors = [
-        ((alive / step).round().clamp(-high, high) * step - alive).square().sum().item()
-        for step in candidates
-    ]
+    errors = [((alive / step).round().clamp(-high, high) * step - alive).square().sum().item() for step in candidates]
     return math.log2(candidates[int(np.argmin(errors))])
 
 

@@ -98,8 +98,7 @@ class Transformer(nn.Module):
         self.tokens = nn.Embedding(vocabulary, width)
         self.positions = nn.Embedding(positions, width)
         self.layers = nn.ModuleList(
-            Layer(width, hidden, Attention(width, heads, attention, signed, kernel, isa))
-            for _ in range(layers)
+            Layer(width, hidden, Attention(width, heads, attention, signed, kernel, isa)) for _ in range(layers)
         )
         self.classifier = nn.Linear(width, classes)
         self.dropout = nn.Dropout(dropout)
@@ -143,10 +142,10 @@ def initialise(model: Transformer, seed: int) -> None:
             if name.endswith(".bias"):
                 parameter.zero_()
             elif name.endswith(".weight"):
-                if name == "tokens.weight":
-                    scale = 0.5
-                elif name == "positions.weight":
-                    scale = 0.1
+                if name in ("tokens.weight", "positions.weight"):
+                    scale = 0.05
+                elif name == "classifier.weight":
+                    scale = 0.0  # the first logits say nothing
                 else:
                     narrow = residual if name.endswith(("output.weight", "down.weight")) else 1.0
                     scale = narrow / math.sqrt(parameter.shape[1])

@@ -20,7 +20,9 @@ def rewound(trained: Weights, masks: Masks, rewind: State, keep: float, scope: s
     return survivors, masked(rewind, survivors)
 
 
-def control(kind: str, model: Transformer, masks: Mapping[str, Tensor], rewind: State, seed: int) -> tuple[Masks, State]:
+def control(
+    kind: str, model: Transformer, masks: Mapping[str, Tensor], rewind: State, seed: int
+) -> tuple[Masks, State]:
     """Masks and start of a control.
 
     reinit: the ticket's masks with fresh initial weights, trained from step 0 (does the rewind point matter?).

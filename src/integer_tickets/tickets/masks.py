@@ -36,9 +36,7 @@ def prune(weights: Weights, masks: Masks, scales: Mapping[str, float], keep: flo
             kept |= prune(weights, {name: mask}, scales, keep, "global")
         return kept
     alive = np.concatenate([mask.numpy().ravel() for mask in masks.values()])
-    importance = np.concatenate(
-        [(weights[name].double().abs() / scales[name]).numpy().ravel() for name in masks]
-    )
+    importance = np.concatenate([(weights[name].double().abs() / scales[name]).numpy().ravel() for name in masks])
     candidates = np.flatnonzero(alive)
     count = int(np.floor(keep * len(candidates) + 0.5))
     if count < 1:

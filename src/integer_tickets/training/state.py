@@ -69,9 +69,7 @@ def load_tensors(path: Path) -> tuple[Weights, object]:
         raise UserError(f"{path}: not a whole safetensors file ({error})") from None
 
 
-def save_state(
-    path: Path, state: State, best: Mapping[str, Tensor] | None = None, progress: object = None
-) -> None:
+def save_state(path: Path, state: State, best: Mapping[str, Tensor] | None = None, progress: object = None) -> None:
     """A rewind point; or, with the best weights so far and what else a loop must know, a checkpoint."""
     parts = {"weight": state.weights, "first": state.first, "second": state.second, "best": best or {}}
     tensors = {f"{part}.{name}": tensor for part, group in parts.items() for name, tensor in group.items()}

@@ -1,0 +1,78 @@
+"""The contestants of the benchmark: each a function from a padded batch to logits, all on the same token ids."""
+
+import io
+import tempfile
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from integer_tickets.integer import reference, torch_engine
+from integer_tickets.integer.network import IntegerNetwork
+from integer_tickets.model.transformer import Transformer
+
+Call = Callable[[], object]
+
+
+def pytorch(model: Transformer, ids: Tensor, counts: Tensor) -> Call:
+    """The float model, eager, as PyTorch runs it."""
+    model.eval()
+
+    def call() -> Tensor:
+        with torch.inference_mode():
+            return model(ids, counts)
+
+    return call
+
+
+def integer(network: IntegerNetwork, engine: str, rows: list[list[int]]) -> Call:
+    """An integer network on one of the engines."""
+    logits = torch_engine.logits if engine == "torch" else reference.logits
+    return lambda: logits(network, rows)
+
+
+def onnx_runtime(model: Transformer, ids: Tensor, counts: Tensor, threads: int) -> dict[str, Call]:
+    """The float softmax model in ONNX Runtime, as it is and with dynamic int8; empty where that is not installed."""
+    try:
+        import onnx
+        import onnxruntime
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+    except ImportError:
+        return {}
+    content = io.BytesIO()
+    names, free = ["ids", "counts"], {"ids": {0: "batch", 1: "n"}, "counts": {0: "batch"}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            model.eval(), (ids, counts), content, input_names=names, output_names=["logits"], dynamic_axes=free,
+            opset_version=17, dynamo=False,
+        )  # fmt: skip
+    plain = onnx.load_from_string(content.getvalue())
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
+        onnx.save(plain, source)
+        quantize_dynamic(source, target, weight_type=QuantType.QInt8)
+        graphs = {"float": source.read_bytes(), "dynamic int8": target.read_bytes()}
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = threads
+    options.log_severity_level = 3
+    feed = {"ids": ids.numpy(), "counts": counts.numpy()}
+
+    def session(graph: bytes) -> Call:
+        runner = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        return lambda: runner.run(None, feed)
+
+    label = f"ONNX Runtime {version('onnxruntime')}"
+    return {f"{label} {name}": session(graph) for name, graph in graphs.items()}
+
+
+def padded(rows: list[list[int]]) -> tuple[Tensor, Tensor]:
+    counts = np.array([len(row) for row in rows], np.int64)
+    ids = np.zeros((len(rows), counts.max()), np.int64)
+    for line, row in zip(ids, rows, strict=True):
+        line[: len(row)] = row
+    return torch.from_numpy(ids), torch.from_numpy(counts)

@@ -1,0 +1,97 @@
+"""Everything that the report is made from, read once, with the questions that tables, figures and text ask of it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from integer_tickets.errors import UserError
+from integer_tickets.files import read_json
+from integer_tickets.params import Params
+
+TABLES = ["results", "summary", "comparisons", "training", "overlaps", "operations", "bits", "confusion"]
+TEXT = [
+    "name",
+    "role",
+    "attention",
+    "variant",
+    "weights",
+    "mask_from",
+    "model",
+    "actual",
+    "predicted",
+    "part",
+    "number",
+]
+
+
+@dataclass(frozen=True)
+class Study:
+    """The tables that the stage evaluate wrote, the statistics of the corpus, and timings where they were measured."""
+
+    params: Params
+    statistics: dict[str, Any]
+    agreement: dict[str, Any]
+    timings: dict[str, Any] | None
+    tables: dict[str, pd.DataFrame]
+
+    @property
+    def split(self) -> str:
+        """The split of all headline numbers."""
+        return "test" if "test" in self.statistics["splits"] else "validation"
+
+    @property
+    def ladders(self) -> list[tuple[str, str]]:
+        """Attention and variant of each ladder, in the order of the grid."""
+        grid = self.params.grid
+        return [(attention, variant) for variant in grid.variants for attention in grid.attentions]
+
+    def accuracies(self, **columns: Any) -> pd.DataFrame:
+        """Rows of the summary, accuracy on the headline split, of configurations with these values."""
+        return select(self.tables["summary"], split=self.split, metric="accuracy", **columns)
+
+    def accuracy(self, **columns: Any) -> pd.Series:
+        """The one such row. UserError if there is none."""
+        rows = self.accuracies(**columns)
+        if len(rows) != 1:
+            raise UserError(f"summary.csv: {len(rows)} rows for {columns}, expected one; run dvc repro evaluate")
+        return rows.iloc[0]
+
+    def sparsest_matching(self, attention: str, variant: str) -> int:
+        """The last level whose ticket matches its dense model, 0 if none does."""
+        found = self.compared("pruning", attention=attention, variant=variant)
+        return int(found.loc[found["matching"], "level"].max()) if found["matching"].any() else 0
+
+    def compared(self, family: str, **columns: Any) -> pd.DataFrame:
+        return select(self.tables["comparisons"], family=family, **columns)
+
+
+def select(frame: pd.DataFrame, **columns: Any) -> pd.DataFrame:
+    """The rows that have these values."""
+    for column, value in columns.items():
+        frame = frame[frame[column] == value]
+    return frame
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A table of the stage evaluate; text columns hold "" where nothing is, numbers NaN."""
+    try:
+        columns = pd.read_csv(path, nrows=0).columns
+        types = {column: str for column in columns if column in TEXT}
+        return pd.read_csv(
+            path, dtype=types, keep_default_na=False, na_values={c: [""] for c in columns.difference(TEXT)}
+        )
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; the stage evaluate makes it, run dvc repro evaluate") from None
+
+
+def read_study(params: Params, artifacts: Path, timings: Path) -> Study:
+    evaluation = artifacts / "evaluation"
+    return Study(
+        params,
+        read_json(artifacts / "data" / "statistics.json"),
+        read_json(evaluation / "agreement.json"),
+        read_json(timings) if timings.exists() else None,
+        {name: read_table(evaluation / f"{name}.csv") for name in TABLES},
+    )

@@ -1,0 +1,247 @@
+"""The tables of the report as rows of text, and how they are set in Markdown and in a terminal."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from integer_tickets.report.study import Study, select
+
+BASELINE_NAMES = {
+    "bayes": "best possible classifier",
+    "tfidf": "bag of words (TF-IDF, logistic regression)",
+    "majority": "majority class",
+}
+OPERATIONS = ["multiply", "add", "absolute difference", "compare", "shift", "look-up", "division"]
+SPLITS = ["train", "selection", "validation", "test"]
+PARTS = ["embedding", "positions", "weights", "masks", "biases", "scales", "vocabulary", "header"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """The first column is text, the others are set to the right."""
+
+    header: list[str]
+    rows: list[list[str]]
+
+    def markdown(self) -> str:
+        lines = [self.header, ["---", *["---:"] * (len(self.header) - 1)], *self.rows]
+        return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)
+
+    def text(self) -> str:
+        lines = [self.header, *self.rows]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(self.header))]
+        lines.insert(1, ["-" * width for width in widths])
+        first = f"{{:<{widths[0]}}}"
+        form = "  ".join([first, *(f"{{:>{width}}}" for width in widths[1:])])
+        return "\n".join(form.format(*line) for line in lines)
+
+
+def percent(value: float, digits: int = 2) -> str:
+    return f"{100 * value:.{digits}f}"
+
+
+def points(value: float) -> str:
+    """A difference of two fractions in percentage points."""
+    return f"{100 * value:+.2f}"
+
+
+def spread(row: pd.Series) -> str:
+    """Mean and standard deviation over seeds in percent."""
+    return percent(row["mean"]) + ("" if pd.isna(row["std"]) else f" ± {percent(row['std'])}")
+
+
+def interval(row: pd.Series) -> str:
+    return f"{percent(row['low'])} to {percent(row['high'])}"
+
+
+def kilobytes(bits: float) -> str:
+    return "" if pd.isna(bits) else f"{bits / 8000:.1f}"
+
+
+def probability(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def display(row: pd.Series) -> str:
+    return BASELINE_NAMES.get(row["role"], str(row["name"]))
+
+
+def headline(study: Study) -> Table:
+    """Teacher, dense models, tickets at the quantized levels and at the last, integer networks, baselines."""
+    levels = {*study.params.quantize.levels, study.params.grid.levels}
+    rows = study.accuracies()
+    shown = rows[(rows["stage"] != "controls") & ((rows["stage"] != "prune_rewind") | rows["level"].isin(levels))]
+    rank = shown["stage"].map({"teacher": 0, "baseline": 2}).fillna(1)
+    summary = select(study.tables["summary"], split=study.split).set_index(["name", "metric"])
+    table = []
+    for _, row in shown.assign(rank=rank).sort_values("rank", kind="stable").iterrows():
+        others = [f"{summary.loc[(row['name'], metric), 'mean']:.3f}" for metric in ("f1", "matthews")]
+        density = "" if pd.isna(row["density"]) else percent(row["density"], 1)
+        table.append([display(row), density, kilobytes(row["bits"]), spread(row), interval(row), *others])
+    confidence = percent(study.params.evaluate.confidence, 0)
+    header = ["model", "density %", "kB", "accuracy %", f"{confidence} % interval", "F1", "Matthews"]
+    return Table(header, table)
+
+
+def ladder(study: Study, variant: str) -> Table:
+    """Accuracy against density, and whether each ticket matches its dense model."""
+    attentions = study.params.grid.attentions
+    header = ["level", "density %", *(f"{a} {what}" for a in attentions for what in ("accuracy %", "matching"))]
+    rows = []
+    for level in range(study.params.grid.levels + 1):
+        cells: list[str] = []
+        density = ""
+        for attention in attentions:
+            stage = "prune_rewind" if level else "train_dense"
+            row = study.accuracy(stage=stage, attention=attention, variant=variant, level=level)
+            density = percent(row["density"], 1)
+            verdicts = study.compared("pruning", attention=attention, variant=variant, level=level)["matching"]
+            cells += [spread(row), "" if verdicts.empty else yes(verdicts.iloc[0])]
+        rows.append([str(level), density, *cells])
+    return Table(header, rows)
+
+
+def controls(study: Study, variant: str) -> Table:
+    """Each ticket beside its controls of the same density: differences in points with the corrected p-value."""
+    kinds = study.params.controls.kinds
+    header = ["ticket", "accuracy %", *(cell for kind in kinds for cell in (f"{kind} %", "ticket gains", "p"))]
+    rows = []
+    for attention in study.params.grid.attentions:
+        for level in study.params.controls.levels:
+            place = {"attention": attention, "variant": variant, "level": level}
+            ticket = study.accuracy(stage="prune_rewind", **place)
+            cells = []
+            for kind in kinds:
+                found = study.compared(kind, **place).iloc[0]
+                accuracy = spread(study.accuracy(stage="controls", role=kind, **place))
+                cells += [accuracy, points(found["difference"]), probability(found["p_holm"])]
+            rows.append([ticket["name"], spread(ticket), *cells])
+    return Table(header, rows)
+
+
+def comparisons(study: Study, family: str) -> Table:
+    confidence = percent(study.params.evaluate.confidence, 0)
+    header = ["a", "b", "a - b", f"{confidence} % interval", "p", "p corrected", "matching", "within one std"]
+    rows = [
+        [
+            *(BASELINE_NAMES.get(row[side], row[side]) for side in ("a", "b")),
+            points(row["difference"]),
+            f"{points(row['low'])} to {points(row['high'])}",
+            *(probability(row[p]) for p in ("p", "p_holm")),
+            yes(row["matching"]),
+            "" if pd.isna(row["within_one_std"]) else yes(row["within_one_std"]),
+        ]
+        for _, row in study.compared(family).iterrows()
+    ]
+    return Table(header, rows)
+
+
+def sizes(study: Study) -> Table:
+    """What the bits of each integer network are spent on, in kB, the mean over seeds."""
+    bits = study.tables["bits"]
+    parts = bits.groupby(["name", "part"], sort=False)["bits"].mean().unstack()
+    rows = [[name, *(kilobytes(parts.loc[name, part]) for part in ["total", *PARTS])] for name in bits["name"].unique()]
+    return Table(["integer network", "total", *PARTS], rows)
+
+
+def costs(study: Study) -> Table:
+    """Operations by kind in thousands a sentence, kB of weights read, energy by the model in nanojoules."""
+    rows = []
+    for label, own in _by_model(study.tables["operations"]):
+        arithmetic = own[own["part"] != "memory"]
+        read = float(select(own, number="sram")["count"].sum()) / 1000
+        energy = [_nanojoules(arithmetic) + _nanojoules(select(own, number=place)) for place in ("sram", "dram")]
+        rows.append([label, *(f"{cell:.1f}" for cell in [*_thousands(arithmetic), read, *energy])])
+    return Table(["model", *OPERATIONS, "kB read", "nJ (SRAM)", "nJ (DRAM)"], rows)
+
+
+def attention_costs(study: Study) -> Table:
+    """The same for the part between projections: the float peer, and the first integer network of each kind."""
+    frame = select(study.tables["operations"], part="attention")
+    first = frame.groupby(["attention", "stage"], sort=False)["name"].transform("first")
+    shown = frame[(frame["name"] == first) & (frame["stage"] != "distill")]
+    rows = []
+    for label, own in _by_model(shown):
+        attention = own["attention"].iloc[0]
+        kind = f"{attention}, float32" if label.endswith("float32") else f"{attention}, integers"
+        rows.append([kind, *(f"{cell:.1f}" for cell in [*_thousands(own), _nanojoules(own)])])
+    return Table(["attention", *OPERATIONS, "nJ"], rows)
+
+
+def _by_model(operations: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Label and costs of each kind of model, the mean over seeds."""
+    keys = ["attention", "part", "operation", "number"]
+    for name, own in operations.groupby("name", sort=False):
+        label = f"{name}, float32" if own["stage"].iloc[0] == "peer" else str(name)
+        seeds = max(1, own["seed"].nunique())
+        yield label, (own.groupby(keys)[["count", "picojoules"]].sum() / seeds).reset_index()
+
+
+def _nanojoules(operations: pd.DataFrame) -> float:
+    return float(operations["picojoules"].sum()) / 1000
+
+
+def _thousands(operations: pd.DataFrame) -> list[float]:
+    return [float(select(operations, operation=kind)["count"].sum()) / 1000 for kind in OPERATIONS]
+
+
+def overlaps(study: Study) -> Table:
+    rows = [
+        [
+            f"{row['attention']} {row['variant']} level {row['level']}",
+            percent(row["overlap"], 1),
+            percent(row["chance"], 1),
+        ]
+        for _, row in study.tables["overlaps"].iterrows()
+    ]
+    return Table(["masks", "shared with another seed %", "by chance %"], rows)
+
+
+def corpus_splits(study: Study) -> Table:
+    header = [
+        "split",
+        "rows",
+        "classes %",
+        "tokens mean",
+        "95 % at most",
+        "longest",
+        "truncated %",
+        "unknown %",
+        "repeats",
+    ]
+    rows = []
+    for name in SPLITS:
+        found = study.statistics["splits"].get(name)
+        if found is None:
+            continue
+        total, tokens = found["rows"], found["tokens"]
+        classes = ", ".join(f"{label} {percent(count / total, 1)}" for label, count in found["classes"].items())
+        numbers = [f"{tokens['mean']:.1f}", str(tokens["p95"]), str(tokens["max"])]
+        shares = [percent(tokens["truncated"]), percent(found["unknown"])]
+        rows.append([name, str(total), classes, *numbers, *shares, str(found["repeats"]["rows"])])
+    return Table(header, rows)
+
+
+def corpus_overlaps(study: Study) -> Table:
+    rows = [
+        [f"{later} and {earlier}", str(counts["rows"]), str(counts["other_label"])]
+        for later, others in study.statistics["overlaps"].items()
+        for earlier, counts in others.items()
+    ]
+    return Table(["splits", "rows of the first that are in the second", "with another label"], rows)
+
+
+def timings(found: dict[str, Any]) -> Table:
+    columns = ["model", "engine", "batch", "tokens", "threads", "median_us", "p10_us", "sentences_per_second"]
+    header = ["model", "engine", "batch", "tokens", "threads", "median µs", "p10 µs", "sentences/s"]
+    return Table(header, [[_number(row.get(column, "")) for column in columns] for row in found["rows"]])
+
+
+def yes(value: Any) -> str:
+    return "yes" if value in (True, "True") else "no"
+
+
+def _number(value: Any) -> str:
+    return f"{value:.1f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,25 @@
+"""Run a stage: `python -m stages NAME [arguments]`. The environment is pinned before anything heavy is imported."""
+
+import importlib
+import sys
+
+from integer_tickets.errors import UserError
+from integer_tickets.params import load_params
+from stages.runner import die_with_parent, pin
+
+
+def main() -> None:
+    name = sys.argv.pop(1) if len(sys.argv) > 1 else ""
+    try:
+        if not name.isidentifier():
+            raise UserError("expected the name of a stage, as in python -m stages prepare")
+        die_with_parent()
+        pin(load_params().runtime)
+        importlib.import_module(f"stages.{name}").main()
+    except UserError as error:
+        print(f"{name or 'stages'}: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""Run a preset beside the default run: `python -m stages.study NAME` works in a checkout of its own that shares the cache.
+
+The checkout is `.study/NAME`. Its params, lock, results and report are copied to `reports/studies/NAME` (or --out).
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from integer_tickets.errors import UserError
+from integer_tickets.files import write_text
+from integer_tickets.params import merge, parse_params
+
+ROOT = Path(__file__).resolve().parent.parent
+PRESETS = ROOT / "presets"
+KEPT = ("params.yaml", "dvc.lock")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m stages.study", description=__doc__.splitlines()[0] if __doc__ else ""
+    )
+    parser.add_argument("name", help=f"a preset: {', '.join(sorted(path.stem for path in PRESETS.glob('*.yaml')))}")
+    parser.add_argument("--data", type=Path, help="folder with the corpus, where the preset's source is files")
+    parser.add_argument("--out", type=Path, help="where the results go (default: reports/studies/NAME)")
+    parser.add_argument("-j", "--jobs", type=int, default=2, help="items at a time (default: 2)")
+    parser.add_argument("targets", nargs="*", help="stages to run (default: all)")
+    arguments = parser.parse_intermixed_args()
+    try:
+        study(arguments.name, arguments.data, arguments.out, arguments.jobs, arguments.targets)
+    except UserError as error:
+        raise SystemExit(f"study: {error}") from None
+
+
+def study(name: str, data: Path | None, out: Path | None, jobs: int, targets: list[str]) -> None:
+    preset = PRESETS / f"{name}.yaml"
+    if not preset.exists():
+        raise UserError(f"{preset.relative_to(ROOT)}: no such preset")
+    values = with_preset(preset)
+    params = parse_params(values, f"presets/{name}.yaml over params.yaml")
+    checkout = ROOT / ".study" / name
+    check_out(checkout)
+    write_text(checkout / "params.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+    place_data(params.data.source, data, checkout)
+    environment = {**os.environ, "PYTHONPATH": f"{checkout}{os.pathsep}{checkout / 'src'}"}
+    command = [sys.executable, "-m", "stages.run", "-j", str(jobs), *targets]
+    if subprocess.run(command, cwd=checkout, env=environment).returncode:
+        raise UserError("the pipeline stopped; run the same command again to go on from there")
+    if not targets:
+        copy_results(checkout, out or ROOT / "reports" / "studies" / name)
+
+
+def with_preset(preset: Path) -> dict[str, Any]:
+    values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    changes = yaml.safe_load(preset.read_text(encoding="utf-8")) or {}
+    return merge(values, changes)
+
+
+def check_out(checkout: Path) -> None:
+    """The tracked and new files of this project as they are now, in a Git worktree that shares the DVC cache."""
+    git = ["git", "-C", str(ROOT)]
+    if not checkout.exists():
+        subprocess.run([*git, "worktree", "prune"], check=True)
+        subprocess.run([*git, "worktree", "add", "--quiet", "--detach", str(checkout)], check=True)
+    tracked = subprocess.run([*git, "ls-files", "-z", "-co", "--exclude-standard"], check=True, capture_output=True)
+    for file in filter(None, tracked.stdout.decode().split("\0")):
+        source, target = ROOT / file, checkout / file
+        if file.startswith("reports/") or file == "dvc.lock" or not source.is_file():
+            continue
+        if not target.exists() or target.read_bytes() != source.read_bytes():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target)
+    lock = ROOT / "reports" / "studies" / checkout.name / "dvc.lock"
+    if not (checkout / ".study-began").exists():  # a fresh checkout holds the lock and reports of the default run
+        shutil.rmtree(checkout / "reports", ignore_errors=True)
+        (checkout / "dvc.lock").unlink(missing_ok=True)
+        if lock.exists():
+            shutil.copy2(lock, checkout / "dvc.lock")
+        (checkout / ".study-began").touch()
+    cache = str(ROOT / ".dvc" / "cache")
+    subprocess.run([sys.executable, "-m", "dvc", "cache", "dir", "-q", "--local", cache], cwd=checkout, check=True)
+
+
+def place_data(source: str, data: Path | None, checkout: Path) -> None:
+    folder = checkout / "data"
+    if source != "files":
+        return
+    if data is None:
+        if not any(path.name != "README.md" for path in folder.glob("*")):
+            raise UserError("this preset reads files: name their folder, as in make study NAME=... DATA=/path/to/it")
+        return
+    if not data.is_dir():
+        raise UserError(f"{data}: no such folder")
+    for path in sorted(data.iterdir()):
+        if path.is_file():
+            shutil.copy2(path, folder / path.name)
+
+
+def copy_results(checkout: Path, out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    for name in KEPT:
+        shutil.copy2(checkout / name, out / name)
+    shutil.copytree(checkout / "reports", out, dirs_exist_ok=True, ignore=shutil.ignore_patterns("studies"))
+    print(f"results: {out / 'report.md'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""Operation counts: by hand, against PyTorch's own count of multiplications, and against the network's numbers."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from integer_tickets.benchmark.energy import PICOJOULES, cost_rows
+from integer_tickets.benchmark.operations import (
+    Shape,
+    average,
+    dense_bytes,
+    dense_operations,
+    integer_bytes,
+    integer_operations,
+)
+from integer_tickets.integer.packing import pack_values
+from integer_tickets.model.transformer import Transformer
+from tests.integer.conftest import build_network
+
+SHAPE = Shape(width=16, layers=2, heads=4, hidden=24, classes=3)
+
+
+def by(counts, **columns):
+    """The sum of the counts that have these values (part, operation, number)."""
+    place = {"part": 0, "operation": 1, "number": 2}
+    return sum(count for key, count in counts.items() if all(key[place[c]] == v for c, v in columns.items()))
+
+
+def float_model():
+    return Transformer(
+        vocabulary=50, positions=12, classes=3, width=16, layers=2, heads=4, hidden=24, dropout=0.0,
+        attention="softmax", kernel="plain",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("n", [1, 7, 12])
+def test_dense_products_are_those_that_pytorch_counts(n):
+    model = float_model().eval()
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.ones(1, n, dtype=torch.long), torch.tensor([n]))
+    e = SHAPE.width // SHAPE.heads
+    counts = dense_operations(SHAPE, n)
+    products = by(counts, part="linear", operation="multiply") + 2 * SHAPE.layers * n * n * SHAPE.heads * e
+    assert 2 * products == counter.get_total_flops()
+
+
+def test_dense_bytes_are_the_parameters_that_a_sentence_touches():
+    model = float_model()
+    tables = model.tokens.weight.numel() + model.positions.weight.numel()
+    rest = sum(parameter.numel() for parameter in model.parameters()) - tables
+    assert dense_bytes(SHAPE, 5) == 4 * (rest + 2 * 5 * SHAPE.width)
+
+
+@pytest.mark.parametrize("attention", ["inhibitor", "unsigned", "softmax"])
+def test_every_living_weight_is_multiplied_and_added_once_per_token(attention):
+    network = build_network(3, attention, density=0.4)
+    n = 9
+    alive = {name: int(np.count_nonzero(linear.weight)) for name, linear in network.linears()}
+    products = n * sum(alive.values()) - (n - 1) * alive["classifier"]
+    counts = integer_operations(network, n)
+    assert by(counts, part="linear", operation="multiply", number="int8") == products
+    outputs = n * sum(linear.bias.size for _, linear in network.linears()) - (n - 1) * 3
+    assert by(counts, part="linear", operation="multiply", number="int16") == outputs - 3  # the rounding rule
+    assert by(counts, part="linear", operation="add") >= products + outputs
+
+
+def test_ternary_weights_need_no_multiplication():
+    counts = integer_operations(replace_bits(build_network(1, bits=2)), 4)
+    assert by(counts, part="linear", operation="multiply", number="int8") == 0
+
+
+def replace_bits(network):
+    """The classifier of the test networks has 8 bits; give it ternary weights too."""
+    classifier = replace(network.classifier, weight=np.sign(network.classifier.weight), bits=2)
+    return replace(network, classifier=classifier)
+
+
+def test_inhibitor_attention_multiplies_no_two_variables():
+    n, d, heads, layers = 11, 32, 4, 2
+    inhibitor = integer_operations(build_network(0, "inhibitor"), n)
+    assert by(inhibitor, part="attention", number="int8", operation="multiply") == 0
+    # One product with a constant for each pair and head, and one for each mean.
+    assert by(inhibitor, part="attention", operation="multiply") == layers * (n * n * heads + n * d)
+    assert by(inhibitor, part="attention", operation="absolute difference") == layers * n * n * d
+    softmax = integer_operations(build_network(0, "softmax"), n)
+    assert by(softmax, part="attention", number="int8", operation="multiply") == layers * 2 * n * n * d
+    assert by(softmax, part="attention", operation="division") == layers * n * d
+    unsigned = integer_operations(build_network(0, "unsigned"), n)
+    assert by(unsigned, part="attention") < by(inhibitor, part="attention")
+
+
+def test_average_is_over_sentences():
+    lengths = np.array([3, 3, 8])
+    counts = [Counter(dense_operations(SHAPE, n)) for n in lengths]
+    for key, value in average(lambda n: dense_operations(SHAPE, n), lengths).items():
+        assert value == pytest.approx(sum(count[key] for count in counts) / 3)
+
+
+def test_bytes_of_integer_weights_are_those_of_the_packed_file():
+    network = build_network(2, bits=4)
+    packed = sum(pack_values(linear.weight.ravel(), linear.bits).size for _, linear in network.linears())
+    others = sum(4 * linear.bias.size for _, linear in network.linears())
+    others += sum(2 * linear.rule.multiplier.size for _, linear in network.linears() if linear.rule is not None)
+    rows = 6 * network.width * 4 / 8
+    assert integer_bytes(network, 6) == packed + others + 2 * rows
+    pruned = build_network(2, bits=4, density=0.3)
+    assert integer_bytes(pruned, 6) < integer_bytes(network, 6)
+
+
+@pytest.mark.parametrize("attention", ["inhibitor", "unsigned", "softmax"])
+def test_every_operation_has_a_price(attention):
+    for counts in (integer_operations(build_network(0, attention), 5), dense_operations(SHAPE, 5)):
+        assert {key[1:] for key in counts} <= set(PICOJOULES)
+
+
+def test_energy_is_count_times_price():
+    rows = cost_rows({("linear", "add", "int32"): 1000.0, ("linear", "multiply", "int8"): 10.0}, 64)
+    energy = {(row["operation"], row["number"]): row["picojoules"] for row in rows}
+    assert energy == {
+        ("add", "int32"): 100.0,
+        ("multiply", "int8"): 2.0,
+        ("byte", "sram"): 80.0,  # 64 bytes are eight reads of 64 bits at 10 pJ
+        ("byte", "dram"): 10_400.0,
+    }

@@ -1,0 +1,69 @@
+"""Batches: every row once, the same for the same arguments, padded to the longest."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from integer_tickets.data.batches import Split, epoch_batches, evaluation_batches, pad
+
+lengths_of = st.lists(st.integers(1, 40), min_size=1, max_size=300).map(np.array)
+
+
+def split_of(lengths: list[int]) -> Split:
+    rng = np.random.default_rng(0)
+    ids = rng.integers(1, 1000, sum(lengths)).astype(np.int32)
+    return Split(ids, np.cumsum([0, *lengths]), rng.integers(0, 2, len(lengths)))
+
+
+@given(lengths_of, st.integers(1, 20), st.integers(0, 5), st.integers(0, 5))
+def test_an_epoch_has_every_row_once_in_full_batches(lengths: np.ndarray, batch: int, seed: int, epoch: int) -> None:
+    batches = epoch_batches(lengths, batch, seed, epoch)
+    assert sorted(np.concatenate(batches)) == list(range(len(lengths)))
+    assert len(batches) == -(-len(lengths) // batch)
+    assert sorted(map(len, batches))[1:] == [batch] * (len(batches) - 1)
+
+
+@given(lengths_of, st.integers(1, 20))
+def test_evaluation_has_every_row_once_sorted_by_length(lengths: np.ndarray, batch: int) -> None:
+    rows = np.concatenate(evaluation_batches(lengths, batch))
+    assert sorted(rows) == list(range(len(lengths)))
+    assert (np.diff(lengths[rows]) >= 0).all()
+
+
+def test_epochs_and_seeds_differ_and_repeat() -> None:
+    lengths = np.random.default_rng(0).integers(1, 40, 1000)
+    orders = {
+        (seed, epoch): tuple(np.concatenate(epoch_batches(lengths, 16, seed, epoch)))
+        for seed in range(3)
+        for epoch in range(3)
+    }
+    assert len(set(orders.values())) == 9
+    assert orders[1, 2] == tuple(np.concatenate(epoch_batches(lengths, 16, 1, 2)))
+
+
+def test_rows_of_like_length_meet_and_batches_are_shuffled() -> None:
+    lengths = np.random.default_rng(0).integers(1, 40, 5000)
+    batches = epoch_batches(lengths, 32, 0, 0)
+    padded = sum(len(rows) * lengths[rows].max() for rows in batches)
+    assert padded < 1.1 * lengths.sum()
+    means = [lengths[rows].mean() for rows in batches]
+    assert abs(np.corrcoef(means, np.arange(len(means)))[0, 1]) < 0.3
+
+
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=20), st.data())
+def test_pad_gives_the_rows(lengths: list[int], data: st.DataObject) -> None:
+    split = split_of(lengths)
+    rows = np.array(data.draw(st.lists(st.integers(0, len(lengths) - 1), min_size=1, max_size=10)))
+    ids, counts = pad(split, rows)
+    assert (ids.dtype, counts.dtype) == (np.int64, np.int64)
+    assert ids.shape == (len(rows), max(lengths[row] for row in rows))
+    for row, line, count in zip(rows, ids, counts, strict=True):
+        expected = split.ids[split.offsets[row] : split.offsets[row + 1]]
+        assert line[:count].tolist() == expected.tolist()
+        assert not line[count:].any()
+
+
+def test_split_length() -> None:
+    split = split_of([3, 1, 2])
+    assert len(split) == 3
+    assert split.lengths.tolist() == [3, 1, 2]

@@ -1,0 +1,268 @@
+"""The built-in language: generator, parser and exact statistics agree, and the truth it claims is the truth it has."""
+
+import hashlib
+import itertools
+import math
+import random
+import re
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chisquare
+
+from integer_tickets.data import grammar, language
+from integer_tickets.data.language import LanguageParams, facts, generate, posterior, score_of
+from integer_tickets.errors import UserError
+
+DEFAULT = LanguageParams()
+SAMPLE = list(generate(DEFAULT, 100_000, seed=3))
+
+
+def test_every_word_is_ascii_and_has_one_place():
+    lists = grammar.lists(grammar.CONTENT_WORDS)
+    literals = {
+        token
+        for alternatives in grammar.rules(grammar.MAX_NESTING, 0.5).values()
+        for _, template in alternatives
+        for token in template.split()
+        if token.islower()
+    }
+    words = [word for columns in lists.values() for column in columns for word in column] + sorted(literals)
+    assert len(words) == len(set(words))
+    assert all(re.fullmatch("[a-z]+", word) for word in words)
+    assert all(len(columns[0]) == len(columns[-1]) for columns in lists.values())
+
+
+@pytest.mark.parametrize("nesting", [1, 2, 3])
+@pytest.mark.parametrize("distractors", [0, 0.3, 1])
+def test_probabilities_of_every_category_sum_to_one(nesting, distractors):
+    for name, alternatives in grammar.rules(nesting, distractors).items():
+        assert sum(probability for probability, _ in alternatives) == pytest.approx(1, abs=1e-12), name
+
+
+@pytest.mark.parametrize("vocabulary", range(100, 401, 3))
+def test_vocabulary_keeps_that_many_content_words_of_every_list(vocabulary):
+    lists = grammar.lists(vocabulary)
+    content = {name: columns for name, columns in lists.items() if name not in grammar.FUNCTION}
+    assert sum(len(column) for columns in content.values() for column in columns) == vocabulary
+    assert all(column for columns in lists.values() for column in columns)
+
+
+def shapes(name, side):
+    """All (text, score) of the phrases of a category with one word for each list, straight from the templates."""
+    if name in grammar.LEANING:
+        return [(grammar.LEANING[name][side < 0].split()[0], side)]
+    categories = grammar.rules(2, 0.5)
+    if name not in categories:
+        return [((grammar.NEUTRAL | grammar.FUNCTION).get(name, name).split()[0], 0)]
+    found = []
+    for _, template in categories[name]:
+        parts = []
+        for token in template.split():
+            *weight, part = token.removeprefix("!").split("*")
+            factor = int(weight[0]) if weight else 1
+            part_side = -side if token.startswith("!") else side
+            parts.append([(text, factor * score) for text, score in shapes(part, part_side)])
+        for choice in itertools.product(*parts):
+            found.append((" ".join(text for text, _ in choice), sum(score for _, score in choice)))
+    return found
+
+
+def test_every_shape_of_a_clause_has_one_parse_and_an_odd_score():
+    clauses = [(text.replace(" ,", ","), score) for side in (1, -1) for text, score in shapes("CLAUSE", side)]
+    assert len(dict(clauses)) == len(clauses) > 300
+    for text, score in clauses:
+        assert language._parses(text) == [score]
+        assert score % 2 == 1
+
+
+def test_joined_clauses_have_one_parse():
+    clauses = {side: shapes("CLAUSE", side) for side in (1, -1)}
+    draw = random.Random(0)
+    for _ in range(500):
+        side = draw.choice((1, -1))
+        (same, a), (rest, b), (other, c) = *draw.choices(clauses[side], k=2), draw.choice(clauses[-side])
+        for text, score in (
+            (f"{same} and {rest}", a + 2 * b),
+            (f"{other} , but {same}", c + 4 * a),
+            (f"although {other} , {same}", c + 4 * a),
+            (f"{same} , even though {other}", 4 * a + c),
+            (f"although {other} , {same} and {rest}", c + 4 * (a + 2 * b)),
+            (f"{same} , even though {other} , but {rest}", 4 * a + c + 4 * b) if False else (same, a),
+        ):
+            assert language._parses(text.replace(" ,", ",")) == [score]
+
+
+def test_parser_recovers_the_score():
+    for sentence in SAMPLE[:4000]:
+        assert language._parses(sentence.text) == [sentence.score]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.builds(
+        LanguageParams,
+        bayes_error=st.floats(0.0001, 0.45),
+        nesting=st.integers(1, 3),
+        vocabulary=st.integers(100, 400),
+        distractors=st.floats(0, 1),
+    ),
+    st.integers(0, 2**70),
+)
+def test_every_setting_gives_clean_sentences_and_its_bayes_error(params, seed):
+    truth = facts(params)
+    assert truth["bayes_error"] == pytest.approx(params.bayes_error, rel=1e-9)
+    assert truth["label_prior"] == pytest.approx(0.5)
+    assert sum(truth["score"].values()) == pytest.approx(1)
+    assert 4 <= truth["min_words"] <= truth["mean_words"] <= truth["max_words"] <= 40
+    for text, label, score in generate(params, 40, seed):
+        assert score_of(text) == score
+        assert score % 2 == 1 and score in truth["score"] and label in (0, 1)
+        assert truth["min_words"] <= len(text.split()) <= truth["max_words"]
+
+
+@pytest.mark.parametrize("params", [DEFAULT, LanguageParams(nesting=3, vocabulary=150, distractors=0.6)])
+def test_scores_follow_the_exact_distribution(params):
+    count = 100_000
+    drawn = Counter(sentence.score for sentence in generate(params, count, seed=3))
+    exact = facts(params)["score"]
+    assert drawn.keys() <= exact.keys()
+    common = [score for score, chance in exact.items() if chance * count >= 10]
+    observed = [drawn[score] for score in common]
+    expected = [exact[score] * count for score in common]
+    rare = count - sum(expected)
+    if rare >= 10:
+        observed, expected = [*observed, count - sum(observed)], [*expected, rare]
+    expected = np.array(expected) * sum(observed) / sum(expected)
+    assert chisquare(observed, expected).pvalue > 0.001
+
+
+def test_labels_follow_the_posterior():
+    truth = facts(DEFAULT)
+    error = np.mean([label != (score > 0) for _, label, score in SAMPLE])
+    assert error == pytest.approx(truth["bayes_error"], abs=4 * math.sqrt(0.05 * 0.95 / len(SAMPLE)))
+    groups = Counter(score for _, _, score in SAMPLE)
+    positive = Counter(score for _, label, score in SAMPLE if label)
+    for score, count in groups.items():
+        p = posterior(DEFAULT, score)
+        assert p == pytest.approx(1 / (1 + math.exp(-truth["beta"] * score)))
+        assert abs(positive[score] - count * p) <= 5 * math.sqrt(count * p * (1 - p)) + 1
+
+
+def test_entropies_are_those_of_the_joint_distribution():
+    truth = facts(DEFAULT)
+    joint = {
+        (score, label): chance * (posterior(DEFAULT, score) if label else 1 - posterior(DEFAULT, score))
+        for score, chance in truth["score"].items()
+        for label in (0, 1)
+    }
+    information = sum(p * math.log2(p / (truth["score"][score] * 0.5)) for (score, _), p in joint.items() if p > 0)
+    assert truth["information"] == pytest.approx(information)
+    assert truth["score_entropy"] == pytest.approx(-sum(p * math.log2(p) for p in truth["score"].values()))
+
+
+def test_words_are_counted_exactly():
+    truth = facts(DEFAULT)
+    counts = [len(sentence.text.split()) for sentence in SAMPLE]
+    assert np.mean(counts) == pytest.approx(truth["mean_words"], abs=0.1)
+    assert (min(counts), max(counts)) == (truth["min_words"], truth["max_words"])
+    assert len({word for s in SAMPLE for word in s.text.replace(",", "").split()}) == truth["vocabulary"]
+    assert facts(LanguageParams(nesting=3))["max_words"] == 40
+
+
+def test_a_stream_is_the_beginning_of_a_longer_one_and_never_changes():
+    longer = list(generate(DEFAULT, language.BLOCK + 10, seed=5))
+    for count in (0, 1, 100, language.BLOCK, language.BLOCK + 1):
+        assert list(generate(DEFAULT, count, seed=5)) == longer[:count]
+    assert list(generate(DEFAULT, 100, seed=6)) != longer[:100]
+    content = "".join(f"{text}\t{label}\t{score}\n" for text, label, score in longer)
+    assert hashlib.sha256(content.encode()).hexdigest() == "?"
+
+
+def test_less_noise_changes_labels_alone():
+    clean = list(generate(LanguageParams(bayes_error=0.01), 1000, seed=3))
+    assert [(s.text, s.score) for s in clean] == [(s.text, s.score) for s in SAMPLE[:1000]]
+    assert sum(s.label != (s.score > 0) for s in clean) < sum(s.label != (s.score > 0) for s in SAMPLE[:1000])
+
+
+@pytest.mark.parametrize(
+    ("text", "score"),
+    [
+        ("the plot is good", 1),
+        ("the plot is brilliant", 3),
+        ("the plot is utterly awful", -5),
+        ("the plot is hardly awful", 1),
+        ("nobody thinks the plot is awful", 3),
+        ("nobody would call this film good", -3),
+        ("perhaps the plot is brilliant", 1),
+        ("the plot is not bad but brilliant", 3),
+        ("this film is better than the awful original", 1),
+        ("unlike the awful original, the plot is good", 1),
+        ("the plot is bad, but the acting is good", 3),
+        ("the plot is utterly awful, but the acting is good", -1),
+        ("although the acting is good, the plot is bad", -3),
+        ("the plot is good, even though the acting is bad", 3),
+        ("nobody thinks the plot is good and the acting is bad", -3),
+    ],
+)
+def test_composition(text, score):
+    assert score_of(text) == score
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        ",",
+        "good",
+        "the plot is",
+        "the plot is good .",
+        "the plot is  good",
+        " the plot is good",
+        "The plot is good",
+        "the plot , is good",
+        "the plot is good, but the acting is good",
+        "the plot is good and the acting is bad",
+        "this film is better than the good original",
+        "the plot is SUBJECT",
+        "the plot is gut\n",
+        "é",
+        "the plot is good and " * 10_000,
+    ],
+)
+def test_other_texts_are_refused_in_one_line(text):
+    with pytest.raises(UserError, match="not a sentence of the built-in language") as caught:
+        score_of(text)
+    assert len(str(caught.value)) < 500 and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("bayes_error", 0.0),
+        ("bayes_error", 0.5),
+        ("bayes_error", float("nan")),
+        ("bayes_error", "0.05"),
+        ("nesting", 0),
+        ("nesting", 4),
+        ("nesting", 2.0),
+        ("nesting", True),
+        ("vocabulary", 99),
+        ("vocabulary", 401),
+        ("distractors", -0.1),
+        ("distractors", 1.1),
+        ("distractors", None),
+    ],
+)
+def test_parameters_out_of_range_are_named(field, value):
+    with pytest.raises(UserError, match=f"{field} is .*, expected a"):
+        LanguageParams(**{field: value})
+
+
+def test_a_negative_seed_is_refused():
+    with pytest.raises(UserError, match="seed is -1"):
+        list(generate(DEFAULT, 1, seed=-1))

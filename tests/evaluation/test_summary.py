@@ -1,0 +1,97 @@
+"""Declared comparisons, means over seeds, overlaps, and the choice of the ticket to ship."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from integer_tickets.evaluation.collect import Configuration, Entry, Model, expected
+from integer_tickets.evaluation.comparisons import BAG_OF_WORDS, FAMILIES, declared
+from integer_tickets.evaluation.summary import best_final, comparison_rows, overlap, summary_rows
+from integer_tickets.params import Evaluate
+from tests.evaluation.fake_study import fake_params
+
+SETTINGS = Evaluate(bootstrap=200, confidence=0.95, margin=0.01, seed=0)
+
+
+def configurations(changes=None):
+    found = dict.fromkeys(entry.configuration for entry in expected(fake_params(changes), Path("artifacts")))
+    return [*found, BAG_OF_WORDS]
+
+
+def test_every_declared_question_is_asked():
+    found = declared(configurations())
+    assert Counter(comparison.family for comparison in found) == {
+        "pruning": 6,  # 2 attentions x 3 levels
+        "reinit": 2,
+        "shuffled": 2,
+        "attention": 4,  # dense and 3 levels
+        "quantization": 12,  # 2 attentions x (4 plain + 2 distilled)
+        "integer pruning": 4,
+        "distillation": 4,
+        "bag of words": 6,
+    }
+    assert list(dict.fromkeys(comparison.family for comparison in found)) == list(FAMILIES)
+    pairs = [(comparison.a.name, comparison.b.name) for comparison in found]
+    assert len(set(pairs)) == len(pairs)
+    assert ("inhibitor int4 ticket level 2 distilled", "inhibitor ticket level 2") in pairs
+    assert ("softmax ticket level 2", "softmax shuffled level 2") in pairs
+
+
+def test_an_integer_ladder_is_compared_with_itself():
+    variant = {"weights": "int8", "scope": "global", "embedding": False, "rewind": 10}
+    found = declared(configurations({"grid": {"variants": ["int8"]}, "variants": {"int8": variant}}))
+    pairs = [(c.a.name, c.b.name) for c in found if c.family == "quantization"]
+    assert ("inhibitor-int8 int8 ticket level 2", "inhibitor-int8 ticket level 2") in pairs
+
+
+def test_what_the_study_lacks_is_not_asked():
+    found = declared(configurations({"grid": {"attentions": ["inhibitor"]}, "controls": {"levels": []}}))
+    assert {"attention", "reinit", "shuffled"}.isdisjoint(comparison.family for comparison in found)
+
+
+def test_comparisons_are_corrected_within_their_family():
+    rng = np.random.default_rng(0)
+    known = configurations({"grid": {"attentions": ["inhibitor"]}})
+    right = {configuration: rng.random((3, 300)) < 0.8 for configuration in known}
+    rows = comparison_rows(right, "test", SETTINGS)
+    pruning = [row for row in rows if row["family"] == "pruning"]
+    smallest = min(pruning, key=lambda row: row["p"])
+    assert smallest["p_holm"] == pytest.approx(min(1.0, len(pruning) * smallest["p"]), rel=1e-3)
+    alone = {configuration: right[configuration] for configuration in known if configuration.level in (0, 1)}
+    row = next(row for row in comparison_rows(alone, "test", SETTINGS) if row["family"] == "pruning")
+    same = next(other for other in rows if (other["a"], other["b"]) == (row["a"], row["b"]))
+    assert all(row[key] == same[key] for key in ("difference", "low", "high", "p"))  # whatever else is compared
+
+
+def test_summary_has_mean_and_deviation_over_seeds():
+    labels = {"test": np.array([0, 0, 1, 1])}
+    predictions = {"test": np.array([[0, 0, 1, 1], [0, 0, 1, 0]])}
+    rows = summary_rows({"name": "x"}, predictions, labels, 2, SETTINGS)
+    row = next(row for row in rows if row["metric"] == "accuracy")
+    assert row["mean"] == 0.875 and row["std"] == pytest.approx(0.176777) and row["seeds"] == 2 and row["n"] == 4
+    assert row["low"] <= row["mean"] <= row["high"]
+    single = summary_rows({}, {"test": predictions["test"][:1]}, labels, 2, SETTINGS)
+    assert all(row["std"] is None for row in single)
+
+
+def test_overlap_of_masks_by_hand():
+    one = {"a": np.array([True, True, False, False]), "b": np.array([True, False])}
+    other = {"a": np.array([True, False, True, False]), "b": np.array([True, False])}
+    # shared: 1 of layer a and 1 of b, of 3 kept; by chance 2 * 2 / 4 + 1 * 1 / 2
+    assert overlap([one, other]) == {"pairs": 1, "overlap": 0.666667, "chance": 0.5}
+    assert overlap([one, one, one])["overlap"] == 1.0
+
+
+def test_the_best_final_ticket_is_chosen_on_selection_then_by_size():
+    labels = np.array([0, 1, 1, 0])
+
+    def model(stage, right, bits):
+        predictions = np.where(np.arange(4) < right, labels, 1 - labels)
+        configuration = Configuration(stage, "ticket", "inhibitor", "float", 2, "int8")
+        return Model(Entry(configuration, 0, Path("x")), {}, {"selection": predictions}, bits, [])
+
+    final = [model("quantize", 4, 10), model("distill", 3, 90), model("distill", 3, 80), model("distill", 2, 10)]
+    assert best_final(final, labels) is final[2]
+    assert best_final(final[:1], labels) is final[0]

@@ -1,0 +1,227 @@
+"""The file of a network: it comes back whole, its bytes repeat, and whatever is wrong with one is said in a line."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from integer_tickets.errors import UserError
+from integer_tickets.integer import artefact
+from integer_tickets.integer.bounds import prove
+from integer_tickets.integer.layout import architecture_of, network_tensors
+from integer_tickets.integer.tokenizer import Tokenizer
+
+PROVENANCE = {"parameters": "abc", "level": 3, "density": 0.25, "name": "é \udcff"}
+HASH = Tokenizer("hash", (), (), 60, 20)
+
+
+def parts(path):
+    """Description and tensors of a file, as they are."""
+    content = path.read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return json.loads(header["__metadata__"][artefact.KEY]), safetensors.numpy.load(content)
+
+
+def write(path, description, tensors, rehash=True):
+    """Write a file with these parts, by default with the hash that belongs to them."""
+    if rehash:
+        description["sha256"] = artefact._content_hash(description, tensors)
+    path.write_bytes(safetensors.numpy.save(tensors, {artefact.KEY: json.dumps(description)}))
+
+
+@pytest.fixture
+def saved(tmp_path, random_network, random_tokenizer):
+    path = tmp_path / "ticket.safetensors"
+    artefact.save(path, random_network(0, density=0.3), random_tokenizer(), PROVENANCE)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["inhibitor", "unsigned", "softmax"])
+@pytest.mark.parametrize("shape", [{"bits": 8}, {"bits": 4, "density": 0.5}, {"bits": 3, "density": 0.02}, {"bits": 2}])
+def test_round_trip(tmp_path, random_network, random_tokenizer, kind, shape):
+    for extreme, tokenizer in ((False, random_tokenizer()), (True, HASH)):
+        network = random_network(1, kind, extreme=extreme, **shape)
+        path = tmp_path / "ticket.safetensors"
+        artefact.save(path, network, tokenizer, PROVENANCE)
+        loaded = artefact.load(path)
+        assert loaded.tokenizer == tokenizer and loaded.provenance == PROVENANCE
+        assert loaded.bounds == prove(network) == prove(loaded.network)
+        assert loaded.network.labels == network.labels
+        assert architecture_of(loaded.network) == architecture_of(network)
+        before, after = network_tensors(network), network_tensors(loaded.network)
+        assert before.keys() == after.keys()
+        assert all(np.array_equal(before[name], after[name]) for name in before)
+        for (_, own), (_, other) in zip(network.matrices(), loaded.network.matrices(), strict=True):
+            assert np.array_equal(own.weight, other.weight) and (own.mask is None) == (other.mask is None)
+            assert own.mask is None or np.array_equal(own.mask, other.mask)
+
+
+def test_an_empty_mask_and_a_full_one(tmp_path, random_network):
+    network = random_network(0, layers=1)
+    layer = network.layers[0]
+    nothing = replace(layer.up, weight=np.zeros_like(layer.up.weight), mask=np.zeros(layer.up.weight.shape, dtype=bool))
+    everything = replace(layer.down, mask=np.ones(layer.down.weight.shape, dtype=bool))
+    artefact.save(tmp_path / "t", replace(network, layers=(replace(layer, up=nothing, down=everything),)), HASH, {})
+    loaded = artefact.load(tmp_path / "t").network.layers[0]
+    assert not loaded.up.weight.any() and not loaded.up.mask.any() and loaded.down.mask.all()
+
+
+def test_bytes_repeat(tmp_path, saved, random_network, random_tokenizer):
+    again = tmp_path / "again"
+    reordered = dict(reversed(PROVENANCE.items()))
+    artefact.save(again, random_network(0, density=0.3), random_tokenizer(), reordered)
+    assert again.read_bytes() == saved.read_bytes()
+    loaded = artefact.load(again)
+    artefact.save(again, loaded.network, loaded.tokenizer, loaded.provenance)
+    assert again.read_bytes() == saved.read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["again", "ticket.safetensors"]
+
+
+def test_every_bit_is_counted(saved):
+    bits = artefact.bits_breakdown(saved)
+    assert bits == artefact.bits_breakdown(artefact.load(saved))
+    assert list(bits) == [*artefact.PARTS, "total"] and all(bits.values())
+    assert bits["total"] == artefact.artefact_bits(saved) == 8 * saved.stat().st_size
+    assert sum(bits[part] for part in artefact.PARTS) == bits["total"]
+    network = artefact.load(saved).network
+    kept = int(network.tokens.mask.sum())
+    assert bits["embedding"] == 8 * kept and bits["positions"] == 8 * 20 * 32
+    assert bits["biases"] == 32 * (2 * (5 * 32 + 48) + 3)
+
+
+def test_no_float_in_the_file(saved):
+    assert {str(tensor.dtype) for tensor in parts(saved)[1].values()} <= {"uint8", "int16", "int32"}
+
+
+def test_what_does_not_fit_is_not_written(tmp_path, random_network):
+    path = tmp_path / "t"
+    with pytest.raises(UserError, match="tokenizer: 60 ids and 19 positions, but the network has 60 and 20"):
+        artefact.save(path, random_network(0), replace(HASH, positions=19), {})
+    with pytest.raises(TypeError):
+        artefact.save(path, random_network(0), HASH, {"seed": object()})
+    with pytest.raises(ValueError, match="JSON"):
+        artefact.save(path, random_network(0), HASH, {"loss": float("nan")})
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing(tmp_path):
+    with pytest.raises(UserError, match=r"nothing: no such file$"):
+        artefact.load(tmp_path / "nothing")
+    with pytest.raises(UserError, match=r"cannot be read \(Is a directory\)$"):
+        artefact.load(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"\x80\x04\x95 a pickle or anything else", b'{"json": 1}', bytes(99)])
+def test_not_safetensors(saved, content):
+    saved.write_bytes(content)
+    with pytest.raises(UserError, match=r"ticket.safetensors: not a safetensors file$"):
+        artefact.load(saved)
+
+
+def test_truncated_anywhere(saved):
+    content = saved.read_bytes()
+    for size in [*range(0, 40), *range(40, len(content), 511), len(content) - 1]:
+        saved.write_bytes(content[:size])
+        with pytest.raises(UserError, match=r"^\S+ticket.safetensors: (truncated|not a safetensors file)"):
+            artefact.load(saved)
+
+
+def test_one_changed_byte_anywhere(saved):
+    content = saved.read_bytes()
+    for place in np.random.default_rng(0).integers(0, len(content), 150):
+        altered = bytearray(content)
+        altered[place] ^= 0x15
+        saved.write_bytes(altered)
+        with pytest.raises(UserError, match=r"^\S+ticket.safetensors: [^\n]+$"):
+            artefact.load(saved)
+
+
+def test_an_altered_tensor_or_description(saved):
+    description, tensors = parts(saved)
+    tensors["layers.0.up.bias"] = tensors["layers.0.up.bias"] + 1
+    write(saved, description, tensors, rehash=False)
+    with pytest.raises(UserError, match=r"ticket.safetensors: the content does not match its sha256"):
+        artefact.load(saved)
+    write(saved, description, tensors)
+    with pytest.raises(UserError, match=r"ticket.safetensors: the stated bounds are not those of its numbers"):
+        artefact.load(saved)
+    tensors["layers.0.up.bias"] = tensors["layers.0.up.bias"] - 1
+    description["provenance"]["level"] = 4
+    write(saved, description, tensors, rehash=False)
+    with pytest.raises(UserError, match=r"sha256"):
+        artefact.load(saved)
+    description["provenance"]["level"] = 3
+    write(saved, description, tensors)
+    assert artefact.load(saved).provenance == PROVENANCE
+
+
+def test_a_later_version(saved):
+    description, tensors = parts(saved)
+    description["format"] = 2
+    write(saved, description, tensors)
+    with pytest.raises(UserError, match=r"ticket.safetensors: format version 2, this program reads version 1"):
+        artefact.load(saved)
+
+
+def test_a_foreign_safetensors_file(saved):
+    safetensors.numpy.save_file({"weight": np.ones(3, dtype=np.float32)}, saved, {"format": "pt"})
+    with pytest.raises(UserError, match=r"ticket.safetensors: a safetensors file, but no integer network"):
+        artefact.load(saved)
+    safetensors.numpy.save_file({}, saved)
+    with pytest.raises(UserError, match=r"a safetensors file, but no integer network"):
+        artefact.load(saved)
+
+
+def set_in(description, path, value):
+    *folders, last = path
+    for key in folders:
+        description = description[key]
+    description[last] = value
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("architecture",), {}, "not a valid integer network"),
+        (("architecture", "width"), 0, "number of rows"),
+        (("architecture", "vocabulary"), 1 << 60, "number of rows"),
+        (("architecture", "heads"), 5, "5 heads do not divide"),
+        (("architecture", "heads"), "4", "integer is expected"),
+        (("architecture", "layers"), 7, "not a valid integer network"),
+        (("architecture", "layers", 0, "hidden"), 49, "fill"),
+        (("architecture", "layers", 0, "attention", "kind"), "linear", "attention 'linear'"),
+        (("architecture", "layers", 1, "query", "bits"), 16, "not a valid integer network"),
+        (("architecture", "layers", 1, "query", "shift"), 1.5, "integer is expected"),
+        (("architecture", "layers", 1, "query", "shift"), 31, "layers.1.query: shift 31"),
+        (("architecture", "pool_gain"), True, "integer is expected"),
+        (("tokenizer", "size"), 61, "size 61 with 57 pieces"),
+        (("tokenizer", "kind"), "bpe", "kind 'bpe'"),
+        (("labels",), ["a", "a", "b"], "labels: one occurs twice"),
+        (("bounds",), {}, "bounds"),
+    ],
+)
+def test_a_file_that_describes_no_network(saved, path, value, message):
+    description, tensors = parts(saved)
+    set_in(description, path, value)
+    write(saved, description, tensors)
+    with pytest.raises(UserError, match=rf"^\S+ticket.safetensors: [^\n]*{message}[^\n]*$"):
+        artefact.load(saved)
+
+
+@pytest.mark.parametrize("name", ["tokens.weight", "layers.1.up.multiplier", "length_shift", "tokenizer.lengths"])
+def test_a_missing_tensor(saved, name):
+    description, tensors = parts(saved)
+    del tensors[name]
+    write(saved, description, tensors)
+    with pytest.raises(UserError, match=rf"ticket.safetensors: not a valid integer network .*{name}"):
+        artefact.load(saved)
+
+
+def test_pieces_of_the_wrong_length(saved):
+    description, tensors = parts(saved)
+    tensors["tokenizer.pieces"] = tensors["tokenizer.pieces"][:-1]
+    write(saved, description, tensors)
+    with pytest.raises(UserError, match="the pieces do not have the lengths stated"):
+        artefact.load(saved)

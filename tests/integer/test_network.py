@@ -1,0 +1,142 @@
+"""What an integer network must be, and the proofs about it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from integer_tickets.errors import UserError
+from integer_tickets.integer.bounds import linear_bound, prove
+from integer_tickets.integer.network import Linear, density
+from integer_tickets.integer.rounding import Rule, norm
+
+
+def with_layer(network, part, **changes):
+    """The network with one part of its layer 1 changed."""
+    layer = network.layers[1]
+    layer = replace(layer, **{part: replace(getattr(layer, part), **changes)})
+    return replace(network, layers=(network.layers[0], layer))
+
+
+def rule(**changes):
+    return replace(Rule(3, np.array([20000], dtype=np.int32), 20), **changes)
+
+
+ONES = np.ones((32, 32), dtype=np.int8)
+BROKEN_PARTS = [
+    ("query", {"weight": ONES.astype(np.int32)}, "layers.1.query: weight must be an int8 matrix"),
+    ("value", {"weight": ONES[:, :30]}, r"layers.1.value: weight has shape \(32, 30\), expected \(32, 32\)"),
+    ("value", {"weight": ONES * 8, "bits": 4}, r"layers.1.value: weights outside -8..7"),
+    ("value", {"weight": ONES * -2, "bits": 2}, r"layers.1.value: weights outside -1..1"),
+    ("key", {"bits": 5}, "layers.1.key: 5 bits"),
+    ("key", {"mask": np.zeros((32, 32), dtype=bool)}, "layers.1.key: a pruned weight is not zero"),
+    ("key", {"mask": np.ones((32, 30), dtype=bool)}, "layers.1.key: mask must be bool"),
+    ("up", {"bias": np.zeros(48, dtype=np.int64)}, r"layers.1.up: bias must be int32 \(48,\)"),
+    ("up", {"rule": None}, "layers.1.up: the classifier alone has no rounding rule"),
+    ("up", {"rule": rule(zero=128)}, "layers.1.up: zero point 128, expected 0"),
+    ("down", {"rule": rule(shift=0)}, "layers.1.down: shift 0"),
+    ("down", {"rule": rule(pre_shift=32)}, "layers.1.down: pre-shift 32"),
+    ("down", {"rule": rule(multiplier=np.array([1, 2], dtype=np.int32))}, "layers.1.down: multiplier must be"),
+    ("down", {"rule": rule(multiplier=np.array([2**15], dtype=np.int32))}, "layers.1.down: multiplier outside"),
+    ("query", {"rule": rule()}, "layers.1.query: zero point 0, expected 128"),
+    ("attention", {"gain": 9}, "layers.1.attention: gain 9"),
+    ("attention", {"shift": np.array([31, 1, 1, 1], dtype=np.int32)}, "layers.1.attention: shift outside 0..30"),
+    ("attention", {"offset": np.zeros(3, dtype=np.int32)}, "layers.1.attention: offset must have one number per head"),
+    ("attention", {"multiplier": np.zeros(4)}, "layers.1.attention: multiplier must be int32"),
+]
+
+
+@pytest.mark.parametrize(("part", "changes", "message"), BROKEN_PARTS)
+def test_a_broken_part_is_named(random_network, part, changes, message):
+    with pytest.raises(UserError, match=message):
+        with_layer(random_network(0), part, **changes)
+
+
+def test_a_broken_softmax_table_is_named(random_network):
+    network = random_network(0, "softmax")
+    with pytest.raises(UserError, match=r"layers.1.attention: table must begin with 255"):
+        with_layer(network, "attention", table=np.zeros(256, dtype=np.uint8))
+    with pytest.raises(UserError, match=r"layers.1.attention: table must be 256"):
+        with_layer(network, "attention", table=np.zeros(255, dtype=np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"heads": 5}, "5 heads do not divide the width 32"),
+        ({"labels": ("a", "b", "a")}, "labels: one occurs twice"),
+        ({"labels": ("a", 1, "b")}, "labels: expected names"),
+        ({"labels": ("a",)}, "labels: expected at least two"),
+        ({"labels": ("a", "b")}, r"classifier: weight has shape \(3, 32\), expected \(2, 32\)"),
+        ({"pool_gain": -1}, "pool: gain -1"),
+        ({"length_shift": np.zeros(21, dtype=np.int32)}, "length_shift: not the table for 20 tokens"),
+        ({"logit_multiplier": 0}, "logit_multiplier"),
+        ({"logit_shift": 63}, "logit_shift"),
+    ],
+)
+def test_a_broken_network_is_named(random_network, changes, message):
+    with pytest.raises(UserError, match=message):
+        replace(random_network(0), **changes)
+
+
+def test_tables_are_checked(random_network):
+    network = random_network(0)
+    with pytest.raises(UserError, match="tokens: shift 16"):
+        replace(network, tokens=replace(network.tokens, shift=16))
+    with pytest.raises(UserError, match="positions: width is not that of the tokens, 32"):
+        replace(network, positions=replace(network.positions, weight=ONES[:, :8]))
+    with pytest.raises(UserError, match="positions: 256 of them"):
+        replace(network, positions=replace(network.positions, weight=np.zeros((256, 32), dtype=np.int8)))
+    with pytest.raises(UserError, match="tokens: weight is empty"):
+        replace(network, tokens=replace(network.tokens, weight=ONES[:0]))
+
+
+def test_density_counts_weights_that_live(random_network):
+    network = random_network(0, density=0.25)
+    assert density(network.classifier) == 1.0
+    assert density(network.layers[0].up) == network.layers[0].up.mask.mean() < 0.4
+
+
+def test_names_are_in_the_order_of_computation(random_network):
+    names = [name for name, _ in random_network(0, layers=1).matrices()]
+    parts = ["query", "key", "value", "output", "up", "down"]
+    assert names == ["tokens", "positions", *(f"layers.0.{part}" for part in parts), "classifier"]
+
+
+def test_bounds_hold_and_are_reached(random_network):
+    network = random_network(1)
+    bounds = prove(network)
+    assert list(bounds) == sorted(bounds, key=list(bounds).index) and "layers.0.attention" in bounds
+    up = network.layers[0].up
+    worst = 128 * np.sign(up.weight).astype(np.int64) * np.where(up.bias < 0, -1, 1)[:, None]
+    reached = np.abs((up.weight * worst).sum(axis=1) + up.bias).max()
+    assert reached == bounds["layers.0.up"] == linear_bound(up, 128)
+    assert bounds["layers.0.down"] == linear_bound(network.layers[0].down, 255)
+    u = norm(np.random.default_rng(0).integers(-32768, 32768, (50, 32)))
+    assert np.abs(u @ up.weight.T.astype(np.int64) + up.bias).max() <= bounds["layers.0.up"]
+
+
+def test_bounds_of_softmax_and_inhibitor(random_network):
+    assert prove(random_network(1, "softmax"))["layers.0.attention"] == 2 * 128 * 128 * 8
+    a = random_network(1).layers[0].attention
+    expected = max(255 * 8 * int(m) + abs(int(o)) for m, o in zip(a.multiplier, a.offset, strict=True))
+    assert prove(random_network(1))["layers.0.attention"] == expected
+
+
+def test_a_network_that_could_overflow_is_refused(random_network):
+    network = random_network(0)
+    room = 2**31 - 1 - 128 * 32
+    weight, bias = ONES[:1].repeat(32, axis=0), np.zeros(32, dtype=np.int32)
+    bias[7] = -room
+    fits = with_layer(network, "value", weight=weight, bias=bias)
+    assert prove(fits)["layers.1.value"] == 2**31 - 1
+    bias = bias.copy()
+    bias[7] = -room - 1
+    with pytest.raises(UserError, match=r"layers.1.value: a sum could reach 2147483648, beyond 32 bits"):
+        prove(with_layer(network, "value", weight=weight, bias=bias))
+    offset = np.array([0, 0, 0, 2**31 - 1], dtype=np.int32)
+    with pytest.raises(UserError, match=r"layers.1.attention: a sum could reach"):
+        prove(with_layer(network, "attention", offset=offset))
+    classifier = Linear(network.classifier.weight, None, np.full(3, 2**31 - 1, dtype=np.int32), None, 8)
+    with pytest.raises(UserError, match="classifier: a sum could reach"):
+        prove(replace(network, classifier=classifier))

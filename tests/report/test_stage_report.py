@@ -1,0 +1,138 @@
+"""The stages report and show over whole made-up studies."""
+
+import csv
+import json
+import re
+import shutil
+
+import pandas as pd
+import pytest
+
+from integer_tickets.errors import UserError
+from integer_tickets.params import load_params
+from integer_tickets.report import markdown
+from integer_tickets.report.study import read_study
+from stages import report, show
+
+FILES = {
+    *("report.md", "metrics.json", "results.csv", "summary.csv", "comparisons.csv"),
+    *(
+        f"figures/{name}.{kind}"
+        for name in ("accuracy_density", "accuracy_bits", "training")
+        for kind in ("svg", "png")
+    ),
+    *(f"plots/{name}.csv" for name in ("accuracy_density", "training", "confusion")),
+}
+
+TIMINGS = {
+    "machine": {"processor": "a processor", "cores": 2},
+    "rows": [
+        {"model": "inhibitor int8 ticket", "engine": "integer, torch", "batch": 1, "tokens": 9, "threads": 1}
+        | {"median_us": 123.4, "p10_us": 100.0, "sentences_per_second": 8103.7}
+    ],
+}
+
+
+@pytest.fixture
+def reported(default, tmp_path, monkeypatch):
+    """A copy of the study and its reports; its top folder is the current one."""
+    return _copy(default, tmp_path, monkeypatch)
+
+
+def _copy(source, tmp_path, monkeypatch):
+    folder = tmp_path / "copy"
+    shutil.copytree(source, folder)
+    monkeypatch.chdir(folder)
+    return folder / "reports"
+
+
+def test_everything_is_written_and_a_rerun_gives_the_same_bytes(reported, content):
+    first = content(reported)
+    assert set(first) == FILES
+    report.main()
+    assert content(reported) == first
+    for name, value in first.items():
+        assert str(reported).encode() not in value and not re.search(rb"20\d\d-\d\d-\d\d", value), name
+        assert name.endswith(".png") or b"\r" not in value
+        assert b"font-family" not in value  # glyphs are paths
+
+
+def test_metrics_are_few_flat_and_well_named(reported):
+    metrics = json.loads((reported / "metrics.json").read_text())
+    own = [
+        "float_dense_accuracy", "float_ticket_level_2_accuracy", "float_ticket_level_3_accuracy",
+        "float_sparsest_matching_level", "int8_ticket_accuracy", "int4_ticket_accuracy",
+        "int8_distilled_accuracy", "int8_distilled_bits", "int4_distilled_accuracy", "int4_distilled_bits",
+    ]  # fmt: skip
+    names = {f"{attention}_{name}" for attention in ("inhibitor", "softmax") for name in own}
+    assert set(metrics) == names | {f"{role}_accuracy" for role in ("teacher", "majority", "tfidf", "bayes")}
+    assert all(value == round(value, 4) for value in metrics.values())
+    results = pd.read_csv(reported / "results.csv")
+    dense = results[(results["role"] == "dense") & (results["weights"] == "float") & (results["split"] == "test")]
+    mine = dense[(dense["attention"] == "inhibitor") & (dense["metric"] == "accuracy")]["value"].mean()
+    assert metrics["inhibitor_float_dense_accuracy"] == pytest.approx(mine, abs=1e-4)
+
+
+def test_the_report_tells_negative_results(reported):
+    text = (reported / "report.md").read_text(encoding="utf-8")
+    # The integer networks of the made-up study are random: they lie below a bag of words.
+    assert re.search(r"A bag of words .* It is above \d+ of 21 models: .*inhibitor int8 ticket level 2 distilled", text)
+    assert "The best possible classifier of this corpus reaches" in text
+    assert "The built-in language is known exactly" in text
+    assert "bit for bit" in text and "a model, not a measurement" in text
+    assert "What a clock says" not in text
+    assert not re.search(r"\b(nan|None|inf)\b", text)
+
+
+def test_tables_of_the_report_are_whole(reported):
+    blocks = (reported / "report.md").read_text(encoding="utf-8").split("\n\n")
+    tables = [block.splitlines() for block in blocks if block.startswith("|")]
+    assert len(tables) >= 15
+    for lines in tables:
+        assert len({line.count("|") for line in lines}) == 1 and len(lines) > 2
+
+
+def test_plots_have_the_columns_that_dvc_draws(reported):
+    def columns(name):
+        return list(pd.read_csv(reported / "plots" / f"{name}.csv").columns)
+
+    expected = ["attention", "variant", "role", "weights", "level", "density", "accuracy"]
+    assert columns("accuracy_density") == expected
+    assert columns("training") == ["run", "epoch", "loss", "selection_accuracy"]
+    assert columns("confusion") == ["actual", "predicted"]
+
+
+def test_timings_are_shown_where_they_were_measured(reported):
+    (reported / "timings.json").write_text(json.dumps(TIMINGS))
+    text = markdown.report(read_study(load_params(), reported.parent / "artifacts", reported / "timings.json"))
+    assert "cores: 2, processor: a processor" in text
+    assert "| inhibitor int8 ticket | integer, torch | 1 | 9 | 1 | 123.4 | 100.0 | 8103.7 |" in text
+
+
+def test_a_study_with_nothing_to_spare(three_classes, tmp_path, monkeypatch, content):
+    """One attention, seed and variant, no test split, three classes, no controls."""
+    folder = _copy(three_classes, tmp_path, monkeypatch)
+    assert set(content(folder)) == FILES
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    assert "a&#124;b" in text and "from the validation split" in text
+    assert not re.search(r"\b(nan|None|inf)\b", text)
+    assert "## Controls" not in text and "best possible" not in text
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert "inhibitor_int8_int8_dense_accuracy" in metrics and "bayes_accuracy" not in metrics
+    with (folder / "plots" / "confusion.csv").open(encoding="utf-8") as file:
+        assert {row["actual"] for row in csv.DictReader(file)} == {"a|b", "NA", "<c>"}
+
+
+def test_show_prints_the_table_and_where_the_report_lies(reported, capsys):
+    capsys.readouterr()
+    show.main()
+    lines = capsys.readouterr().out.splitlines()
+    table = [line for line in lines if line.startswith(("model", "inhibitor", "softmax", "bag of words"))]
+    assert len(table) > 10 and len({len(line.rstrip()) for line in table}) == 1  # aligned
+    assert lines[-1] == "The report: reports/report.md"
+
+
+def test_a_missing_table_is_named(reported):
+    (reported.parent / "artifacts" / "evaluation" / "bits.csv").unlink()
+    with pytest.raises(UserError, match=r"bits.csv: no such file; the stage evaluate makes it"):
+        read_study(load_params(), reported.parent / "artifacts", reported / "timings.json")

@@ -1,0 +1,142 @@
+"""The command line: what it prints, how it fails."""
+
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+
+import integer_tickets
+from integer_tickets.cli import main
+from integer_tickets.integer import conformance
+
+KIT = conformance.KIT / conformance.TICKET
+
+
+@pytest.fixture
+def run(capsysbinary, monkeypatch):
+    """Status, output and errors of a command, given its standard input."""
+
+    def command(*arguments, stdin=b""):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        status = main([str(argument) for argument in arguments])
+        return status, *capsysbinary.readouterr()
+
+    return command
+
+
+def test_predict_arguments(run):
+    expected = integer_tickets.load(KIT).classify(["a good film", ("two", "texts")])
+    status, out, err = run("predict", "a good film", "two\ttexts")
+    lines = [line.split("\t", 2) for line in out.decode().splitlines()]
+    assert (status, err) == (0, b"")
+    assert [(label, int(margin)) for label, margin, _ in lines] == expected
+    assert [text for _, _, text in lines] == ["a good film", "two\ttexts"]
+    assert run("predict", "two\nlines")[1].endswith(b"\ttwo lines\n")
+
+
+@pytest.mark.parametrize("engine", ["reference", "torch"])
+def test_predict_standard_input_as_json(run, engine):
+    texts = ["first", "", "two\ttexts", "x" * 100_000, "word " * 20_000, "caf\u00e9", "\udcff\udc80", "a\u2028b\x0cc"]
+    content = b"\n".join(text.encode("utf-8", "surrogateescape") for text in texts)
+    status, out, _ = run("predict", "--format", "json", "--engine", engine, "--model", KIT, stdin=content)
+    assert status == 0
+    found = [json.loads(line) for line in out.decode("ascii").splitlines()]
+    assert [own["text"] for own in found] == texts
+    ticket = integer_tickets.load(KIT)
+    inputs = [tuple(text.split("\t")) if "\t" in text else text for text in texts]
+    assert [own["logits"] for own in found] == ticket.logits(inputs).tolist()
+    assert [(own["label"], own["margin"]) for own in found] == ticket.classify(inputs)
+
+
+def test_predict_gives_bytes_back_line_by_line(run):
+    content = b"caf\xc3\xa9\r\n\xff\xfe\x00\n\nlast"
+    status, out, _ = run("predict", stdin=content * 200)
+    lines = out.split(b"\n")
+    assert status == 0 and lines.pop() == b""
+    texts = [line.split(b"\t", 2)[2] for line in lines]
+    assert texts[:4] == [b"caf\xc3\xa9", b"\xff\xfe\x00", b"", b"lastcaf\xc3\xa9"] and len(texts) == 601
+    assert run("predict", stdin=b"") == (0, b"", b"")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["predict", "--model", "nothing.safetensors", "x"], b"integer-tickets: nothing.safetensors: no such file\n"),
+        (["predict", "--model", __file__, "x"], b"not a safetensors file\n"),
+        (["predict", "--engine", "abacus", "x"], b"integer-tickets: no engine 'abacus'; here run reference, torch\n"),
+        (["conformance", "--engine", "abacus"], b"no engine 'abacus'"),
+        (["inspect", "nothing"], b"integer-tickets: nothing: no such file\n"),
+    ],
+)
+def test_errors_are_one_line(run, arguments, message):
+    status, out, err = run(*arguments)
+    assert (status, out) == (2, b"") and message in err and err.count(b"\n") == 1
+
+
+def test_inspect(run):
+    status, out, _ = run("inspect", KIT)
+    text = out.decode()
+    assert status == 0
+    for part in ("sha256", "layers.1.down", "density", "masks", "inhibitor (signed)", "provenance", "labels"):
+        assert part in text
+    assert " 100.0 %" in text
+
+
+def test_inspect_json(run):
+    _, out, _ = run("inspect", KIT, "--json")
+    facts = json.loads(out)
+    assert set(facts) == {
+        *("architecture", "bits", "bounds", "file", "labels", "matrices", "provenance", "sha256", "tokenizer"),
+    }
+    assert facts["bits"]["total"] == 8 * KIT.stat().st_size
+    assert facts["sha256"] == integer_tickets.load(KIT).artefact.sha256
+    for matrix in facts["matrices"]:
+        assert 0 < matrix["density"] <= 1 and 0 <= matrix["zeros"] < 1 and matrix["bits"] in (8, 4, 3, 2)
+        assert (matrix["name"] in facts["bounds"]) == (matrix["name"] not in ("tokens", "positions"))
+
+
+def test_conformance(run, monkeypatch):
+    status, out, _ = run("conformance")
+    assert status == 0 and [line.split(b":")[0] for line in out.splitlines()] == [b"reference", b"torch"]
+    report = conformance.Report("torch", 3, 9, tuple(f"sentence {i}: logits alone differ" for i in range(7)))
+    monkeypatch.setattr(conformance, "check", lambda name: report)
+    status, out, _ = run("conformance", "--engine", "torch")
+    assert status == 1 and b"torch: 3 sentences, 9 comparisons, 7 DIFFER" in out and out.count(b"\n") == 6
+
+
+def test_help_version_and_wrong_usage(run, capsysbinary):
+    status, out, _ = run()
+    assert status == 2 and b"predict" in out and b"inspect" in out and b"conformance" in out
+    status, out, _ = run("--version")
+    assert status == 0 and out.startswith(b"integer-tickets ")
+    for arguments, status in (
+        (["--help"], 0),
+        (["predict", "--help"], 0),
+        (["predict", "--format", "xml"], 2),
+        (["x"], 2),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            run(*arguments)
+        assert stopped.value.code == status
+        capsysbinary.readouterr()
+
+
+def test_a_reader_that_stops_is_no_error():
+    code = "import sys; from integer_tickets.cli import main; sys.exit(main(['predict']))"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin and process.stdout and process.stderr
+        process.stdout.close()
+        process.stdin.write(b"a text\n" * 600)
+        process.stdin.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 0
+
+
+def test_the_command_starts_without_numpy_or_torch():
+    code = "import sys, integer_tickets.cli; print({'numpy', 'torch', 'safetensors'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
