@@ -12,12 +12,13 @@ import torch
 from integer_tickets.benchmark.peers import integer, onnx_runtime, padded, pytorch
 from integer_tickets.benchmark.timing import interleaved, summary
 from integer_tickets.data.corpus import load_corpus
-from integer_tickets.files import write_json
+from integer_tickets.files import write_json, write_text
 from integer_tickets.integer import artefact
 from integer_tickets.params import WEIGHT_NAMES, load_params, own_bits
+from integer_tickets.report.markdown import timings_page
 from stages.models import DATA, DISTILLED, Item, build, level_folder, prepare_torch, read_float_model, rows_of
 
-OUT = Path("reports/timings.json")
+REPORTS = Path("reports")
 SLOWEST = 16  # largest batch for the reference engine, which is for reading, not for speed
 
 
@@ -55,7 +56,9 @@ def main() -> None:
             shape = {"batch": batch, "tokens": int(counts.max()), "threads": params.runtime.threads}
             rows.append({"model": what, "engine": engine, **shape, **summary(seconds, batch)})
             print(f"batch {batch}: {what}, {engine}: {rows[-1]['median_us']} us")
-    write_json(OUT, {"machine": machine(), "rows": rows})
+    found = {"machine": machine(), "rows": rows}
+    write_json(REPORTS / "timings.json", found)
+    write_text(REPORTS / "timings.md", timings_page(found))
 
 
 def machine() -> dict[str, Any]:

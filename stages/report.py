@@ -16,7 +16,7 @@ REPORTS = Path("reports")
 
 
 def main() -> None:
-    study = read_study(load_params(), ARTIFACTS, REPORTS / "timings.json")
+    study = read_study(load_params(), ARTIFACTS)
     for name in ("results", "summary", "comparisons"):
         content = (ARTIFACTS / "evaluation" / f"{name}.csv").read_text(encoding="utf-8")
         write_text(REPORTS / f"{name}.csv", content)

@@ -10,7 +10,7 @@ REPORTS = Path("reports")
 
 
 def main() -> None:
-    study = read_study(load_params(), Path("artifacts"), REPORTS / "timings.json")
+    study = read_study(load_params(), Path("artifacts"))
     print(f"\n{study.statistics['corpus']}, {study.split} split\n")
     print(tables.headline(study).text())
     print(f"\nThe report: {(REPORTS / 'report.md').as_posix()}")

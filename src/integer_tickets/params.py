@@ -80,6 +80,7 @@ class Hub(Block):
 
 
 class Data(Block):
+    name: str
     source: Literal["builtin", "files", "hub"]
     folder: str
     hub: Hub
@@ -98,7 +99,10 @@ class Language(Block):
     validation: Count
     test: Count
     seed: Natural
-    bayes_error: float = Field(gt=0, lt=0.5)
+    bayes_error: float = Field(ge=0.0001, le=0.45)
+    nesting: int = Field(ge=1, le=3)
+    vocabulary: int = Field(ge=100, le=400)
+    distractors: Share
 
 
 class Tokenizer(Block):

@@ -6,6 +6,7 @@ import math
 import random
 import re
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ DEFAULT = LanguageParams()
 SAMPLE = list(generate(DEFAULT, 100_000, seed=3))
 
 
-def test_every_word_is_ascii_and_has_one_place():
+def test_every_word_is_ascii_and_has_one_place() -> None:
     lists = grammar.lists(grammar.CONTENT_WORDS)
     literals = {
         token
@@ -38,20 +39,20 @@ def test_every_word_is_ascii_and_has_one_place():
 
 @pytest.mark.parametrize("nesting", [1, 2, 3])
 @pytest.mark.parametrize("distractors", [0, 0.3, 1])
-def test_probabilities_of_every_category_sum_to_one(nesting, distractors):
+def test_probabilities_of_every_category_sum_to_one(nesting: int, distractors: float) -> None:
     for name, alternatives in grammar.rules(nesting, distractors).items():
         assert sum(probability for probability, _ in alternatives) == pytest.approx(1, abs=1e-12), name
 
 
 @pytest.mark.parametrize("vocabulary", range(100, 401, 3))
-def test_vocabulary_keeps_that_many_content_words_of_every_list(vocabulary):
+def test_vocabulary_keeps_that_many_content_words_of_every_list(vocabulary: int) -> None:
     lists = grammar.lists(vocabulary)
     content = {name: columns for name, columns in lists.items() if name not in grammar.FUNCTION}
     assert sum(len(column) for columns in content.values() for column in columns) == vocabulary
     assert all(column for columns in lists.values() for column in columns)
 
 
-def shapes(name, side):
+def shapes(name: str, side: int) -> list[tuple[str, int]]:
     """All (text, score) of the phrases of a category with one word for each list, straight from the templates."""
     if name in grammar.LEANING:
         return [(grammar.LEANING[name][side < 0].split()[0], side)]
@@ -71,7 +72,7 @@ def shapes(name, side):
     return found
 
 
-def test_every_shape_of_a_clause_has_one_parse_and_an_odd_score():
+def test_every_shape_of_a_clause_has_one_parse_and_an_odd_score() -> None:
     clauses = [(text.replace(" ,", ","), score) for side in (1, -1) for text, score in shapes("CLAUSE", side)]
     assert len(dict(clauses)) == len(clauses) > 300
     for text, score in clauses:
@@ -79,7 +80,7 @@ def test_every_shape_of_a_clause_has_one_parse_and_an_odd_score():
         assert score % 2 == 1
 
 
-def test_joined_clauses_have_one_parse():
+def test_joined_clauses_have_one_parse() -> None:
     clauses = {side: shapes("CLAUSE", side) for side in (1, -1)}
     draw = random.Random(0)
     for _ in range(500):
@@ -91,12 +92,12 @@ def test_joined_clauses_have_one_parse():
             (f"although {other} , {same}", c + 4 * a),
             (f"{same} , even though {other}", 4 * a + c),
             (f"although {other} , {same} and {rest}", c + 4 * (a + 2 * b)),
-            (f"{same} , even though {other} , but {rest}", 4 * a + c + 4 * b) if False else (same, a),
+            (f"{same} , even though {rest} , but {other}", 4 * a + b + 4 * c),
         ):
             assert language._parses(text.replace(" ,", ",")) == [score]
 
 
-def test_parser_recovers_the_score():
+def test_parser_recovers_the_score() -> None:
     for sentence in SAMPLE[:4000]:
         assert language._parses(sentence.text) == [sentence.score]
 
@@ -112,7 +113,7 @@ def test_parser_recovers_the_score():
     ),
     st.integers(0, 2**70),
 )
-def test_every_setting_gives_clean_sentences_and_its_bayes_error(params, seed):
+def test_every_setting_gives_clean_sentences_and_its_bayes_error(params: LanguageParams, seed: int) -> None:
     truth = facts(params)
     assert truth["bayes_error"] == pytest.approx(params.bayes_error, rel=1e-9)
     assert truth["label_prior"] == pytest.approx(0.5)
@@ -125,7 +126,7 @@ def test_every_setting_gives_clean_sentences_and_its_bayes_error(params, seed):
 
 
 @pytest.mark.parametrize("params", [DEFAULT, LanguageParams(nesting=3, vocabulary=150, distractors=0.6)])
-def test_scores_follow_the_exact_distribution(params):
+def test_scores_follow_the_exact_distribution(params: LanguageParams) -> None:
     count = 100_000
     drawn = Counter(sentence.score for sentence in generate(params, count, seed=3))
     exact = facts(params)["score"]
@@ -140,7 +141,7 @@ def test_scores_follow_the_exact_distribution(params):
     assert chisquare(observed, expected).pvalue > 0.001
 
 
-def test_labels_follow_the_posterior():
+def test_labels_follow_the_posterior() -> None:
     truth = facts(DEFAULT)
     error = np.mean([label != (score > 0) for _, label, score in SAMPLE])
     assert error == pytest.approx(truth["bayes_error"], abs=4 * math.sqrt(0.05 * 0.95 / len(SAMPLE)))
@@ -152,7 +153,7 @@ def test_labels_follow_the_posterior():
         assert abs(positive[score] - count * p) <= 5 * math.sqrt(count * p * (1 - p)) + 1
 
 
-def test_entropies_are_those_of_the_joint_distribution():
+def test_entropies_are_those_of_the_joint_distribution() -> None:
     truth = facts(DEFAULT)
     joint = {
         (score, label): chance * (posterior(DEFAULT, score) if label else 1 - posterior(DEFAULT, score))
@@ -164,7 +165,7 @@ def test_entropies_are_those_of_the_joint_distribution():
     assert truth["score_entropy"] == pytest.approx(-sum(p * math.log2(p) for p in truth["score"].values()))
 
 
-def test_words_are_counted_exactly():
+def test_words_are_counted_exactly() -> None:
     truth = facts(DEFAULT)
     counts = [len(sentence.text.split()) for sentence in SAMPLE]
     assert np.mean(counts) == pytest.approx(truth["mean_words"], abs=0.1)
@@ -173,16 +174,19 @@ def test_words_are_counted_exactly():
     assert facts(LanguageParams(nesting=3))["max_words"] == 40
 
 
-def test_a_stream_is_the_beginning_of_a_longer_one_and_never_changes():
+def test_a_stream_is_the_beginning_of_a_longer_one_and_never_changes() -> None:
     longer = list(generate(DEFAULT, language.BLOCK + 10, seed=5))
     for count in (0, 1, 100, language.BLOCK, language.BLOCK + 1):
         assert list(generate(DEFAULT, count, seed=5)) == longer[:count]
     assert list(generate(DEFAULT, 100, seed=6)) != longer[:100]
     content = "".join(f"{text}\t{label}\t{score}\n" for text, label, score in longer)
-    assert hashlib.sha256(content.encode()).hexdigest() == "?"
+    assert (
+        hashlib.sha256(content.encode()).hexdigest()
+        == "77fcdaf488fd52d375480a1c47d522b88a011def167f41ec5432609735b034fd"
+    )
 
 
-def test_less_noise_changes_labels_alone():
+def test_less_noise_changes_labels_alone() -> None:
     clean = list(generate(LanguageParams(bayes_error=0.01), 1000, seed=3))
     assert [(s.text, s.score) for s in clean] == [(s.text, s.score) for s in SAMPLE[:1000]]
     assert sum(s.label != (s.score > 0) for s in clean) < sum(s.label != (s.score > 0) for s in SAMPLE[:1000])
@@ -208,7 +212,7 @@ def test_less_noise_changes_labels_alone():
         ("nobody thinks the plot is good and the acting is bad", -3),
     ],
 )
-def test_composition(text, score):
+def test_composition(text: str, score: int) -> None:
     assert score_of(text) == score
 
 
@@ -234,7 +238,7 @@ def test_composition(text, score):
         "the plot is good and " * 10_000,
     ],
 )
-def test_other_texts_are_refused_in_one_line(text):
+def test_other_texts_are_refused_in_one_line(text: str) -> None:
     with pytest.raises(UserError, match="not a sentence of the built-in language") as caught:
         score_of(text)
     assert len(str(caught.value)) < 500 and "\n" not in str(caught.value)
@@ -258,11 +262,11 @@ def test_other_texts_are_refused_in_one_line(text):
         ("distractors", None),
     ],
 )
-def test_parameters_out_of_range_are_named(field, value):
+def test_parameters_out_of_range_are_named(field: str, value: Any) -> None:
     with pytest.raises(UserError, match=f"{field} is .*, expected a"):
         LanguageParams(**{field: value})
 
 
-def test_a_negative_seed_is_refused():
+def test_a_negative_seed_is_refused() -> None:
     with pytest.raises(UserError, match="seed is -1"):
         list(generate(DEFAULT, 1, seed=-1))

@@ -51,10 +51,10 @@ def read(data: Data, language: Language) -> Source:
         return _builtin(language)
     if data.source == "files":
         files = split_files(Path(data.folder), SPLITS)
-        name = Path(data.folder).resolve().name
+        name = data.name or Path(data.folder).name
         tables = {split: _table(str(path), load_file(path), data) for split, path in files.items()}
     else:
-        name = "/".join(part for part in (data.hub.id, data.hub.configuration) if part)
+        name = data.name or "/".join(part for part in (data.hub.id, data.hub.configuration) if part)
         datasets = _load_hub(data.hub)
         tables = {split: _table(f"{name} {split}", datasets[split], data) for split in SPLITS if split in datasets}
         if "train" not in tables:
@@ -67,7 +67,7 @@ def _builtin(language: Language) -> Source:
 
     from integer_tickets.data.language import LanguageParams, facts, generate
 
-    params = LanguageParams(bayes_error=language.bayes_error)
+    params = LanguageParams(language.bayes_error, language.nesting, language.vocabulary, language.distractors)
     splits = {}
     for number, split in enumerate(SPLITS):
         # A stream of its own for each split: the size of one changes no other.

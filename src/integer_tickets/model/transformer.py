@@ -57,9 +57,9 @@ class Attention(nn.Module):
 
     def context(self, q: Tensor, k: Tensor, v: Tensor, valid: Tensor, counts: Tensor) -> Tensor:
         """q, k, v (batch, heads, n, e) -> what each token gathers, the same shape."""
+        q, k, v = q.float(), k.float(), v.float()  # also under autocast: both kinds attend in float32
         if self.kind == "softmax":
             return F.scaled_dot_product_attention(q, k, v, attn_mask=valid[:, None, None, :])
-        q, k, v = q.float(), k.float(), v.float()
         total = self.inhibit(q, k, v, self.log_gamma.exp(), self.delta, valid)
         return total / counts.clamp_min(1)[:, None, None, None]
 

@@ -172,7 +172,7 @@ def _place(figure: Figure, axes: Axes, labels: list[Label]) -> None:
         placed.append((left, low))
         axes.annotate(
             text, (x, y), (8, (low - middle) / unit), textcoords="offset points", va="center", color=colour, fontsize=9,
-            path_effects=[withStroke(linewidth=3, foreground="white")],
+            path_effects=[withStroke(linewidth=2, foreground="white")],
         )  # fmt: skip
 
 

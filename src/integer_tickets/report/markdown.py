@@ -1,6 +1,7 @@
 """The report in plain language: every number and every verdict is computed from the tables of the study."""
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import pandas as pd
 
@@ -223,11 +224,22 @@ def _costs(study: Study) -> Iterator[str]:
 
 
 def _timings(study: Study) -> Iterator[str]:
-    if study.timings is None:
-        return
-    machine = ", ".join(f"{key}: {value}" for key, value in sorted(study.timings["machine"].items()))
-    yield f"Measured on one machine ({machine}); another one gives other numbers."
-    yield tables.timings(study.timings).markdown()
+    yield (
+        "Seconds differ from run to run and machine to machine, so they stand on a page of their own, "
+        "[timings.md](timings.md), measured once and again on demand."
+    )
+
+
+def timings_page(found: dict[str, Any]) -> str:
+    """The page of the stage benchmark as Markdown, from the content of timings.json."""
+    machine = ", ".join(f"{key}: {value}" for key, value in sorted(found["machine"].items()))
+    return (
+        "# What a clock says\n\n"
+        f"Measured on one machine ({machine}); another one gives other numbers. All contestants take turns in "
+        "interleaved rounds with the same sentences, threads and warm-up; times are per call and without tokenization. "
+        "The reference engine is written to be read, not to be fast.\n\n"
+        f"{tables.timings(found).markdown()}\n"
+    )
 
 
 def _comparisons(study: Study) -> Iterator[str]:
@@ -247,9 +259,8 @@ def _comparisons(study: Study) -> Iterator[str]:
 def _corpus(study: Study) -> Iterator[str]:
     yield tables.corpus_splits(study).markdown()
     yield (
-        "Tokens are counted before truncation to "
-        f"{study.params.tokenizer.positions}; unknown is the share of tokens that the tokenizer does not know; repeats "
-        "are texts that occur again in their split."
+        f"Tokens are counted before truncation to {study.statistics['tokenizer']['positions']}; unknown is the share "
+        "of tokens that the tokenizer does not know; repeats are texts that occur again in their split."
     )
     yield "Texts that two splits share:"
     yield tables.corpus_overlaps(study).markdown()

@@ -28,12 +28,11 @@ TEXT = [
 
 @dataclass(frozen=True)
 class Study:
-    """The tables that the stage evaluate wrote, the statistics of the corpus, and timings where they were measured."""
+    """The tables that the stage evaluate wrote, and the statistics of the corpus."""
 
     params: Params
     statistics: dict[str, Any]
     agreement: dict[str, Any]
-    timings: dict[str, Any] | None
     tables: dict[str, pd.DataFrame]
 
     @property
@@ -86,12 +85,11 @@ def read_table(path: Path) -> pd.DataFrame:
         raise UserError(f"{path}: no such file; the stage evaluate makes it, run dvc repro evaluate") from None
 
 
-def read_study(params: Params, artifacts: Path, timings: Path) -> Study:
+def read_study(params: Params, artifacts: Path) -> Study:
     evaluation = artifacts / "evaluation"
     return Study(
         params,
         read_json(artifacts / "data" / "statistics.json"),
         read_json(evaluation / "agreement.json"),
-        read_json(timings) if timings.exists() else None,
         {name: read_table(evaluation / f"{name}.csv") for name in TABLES},
     )
