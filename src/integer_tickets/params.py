@@ -24,7 +24,7 @@ WEIGHT_NAMES = {bits: name for name, bits in WEIGHT_BITS.items()}
 
 
 class Block(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Segment(Block):
@@ -47,7 +47,8 @@ class Grid(Block):
             if segment.previous != previous or segment.first != level + 1 or segment.last < segment.first:
                 raise ValueError(f"segment {segment.id!r} must follow {previous!r} and begin with level {level + 1}")
             previous, level = segment.id, segment.last
-        for values in (self.attentions, self.variants, self.seeds, [segment.id for segment in self.segments]):
+        parts = ["dense", *(segment.id for segment in self.segments)]  # each is a folder of the ladder
+        for values in (self.attentions, self.variants, self.seeds, parts):
             if len(set(values)) != len(values):
                 raise ValueError(f"{values} names something twice")
         return self
@@ -259,7 +260,7 @@ def _explain(fault: Any) -> str:
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "value_error":
         return f"{place}: {message}" if place else message
-    return f"{place} = {fault['input']!r}: {message[0].lower()}{message[1:]}"
+    return f"{place or 'parameters'} = {fault['input']!r}: {message[0].lower()}{message[1:]}"
 
 
 def _fields_at(location: tuple[Any, ...]) -> list[str]:

@@ -29,7 +29,7 @@ def lower(model: QuantizedTransformer, masks: Mapping[str, Tensor], labels: Sequ
     log_residual = model.token_step - int(model.token_shift)
     log_norm = torch.tensor(math.log2(NORM_UNIT))
     layers = []
-    for index, layer in enumerate(model.layers):
+    for index, layer in enumerate(model.blocks()):
         attention = layer.attention
         log_qk, log_v, log_f = model.activation_steps[index]
         gain = int(model.gains[index])
@@ -43,7 +43,8 @@ def lower(model: QuantizedTransformer, masks: Mapping[str, Tensor], labels: Sequ
             lowered: Inhibitor | Softmax = Inhibitor(*numbers, gain, attention.signed)
         else:
             shared = softmax_rule(softmax_factor(log_qk, model.width // model.heads), model.heads)
-            lowered = Softmax(*(part.numpy() for part in shared), gain, exp_table())
+            pre_shift, multiplier, shift = (part.numpy() for part in shared)
+            lowered = Softmax(pre_shift, multiplier, shift, gain, exp_table())
         linears = {}
         for name, role in roles(lowered).items():
             prefix = "" if name in ("up", "down") else "attention."

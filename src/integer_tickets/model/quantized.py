@@ -35,6 +35,14 @@ class QuantizedTransformer(Transformer):
     by `calibrate`.
     """
 
+    gains: Tensor
+    pool_gain: Tensor
+    token_shift: Tensor
+    position_shift: Tensor
+    length_multiplier: Tensor
+    length_shift: Tensor
+    exp_table: Tensor
+
     def __init__(self, *, bits: int, embedding_bits: int, **shape: object) -> None:
         super().__init__(**shape)  # type: ignore[arg-type]
         self.bits, self.embedding_bits = bits, embedding_bits
@@ -61,7 +69,7 @@ class QuantizedTransformer(Transformer):
         def observe(name: str, x: Tensor) -> None:
             share = 1.0 if name.startswith("residual") else 0.9999
             magnitude = torch.quantile(x.abs().flatten()[: 1 << 20].float(), share).item()
-            largest[name] = max(largest.get(name, 1e-6), magnitude)
+            largest[name] = max(largest.get(name, 1e-3), magnitude)  # where all is zero, any grid that has a rule
 
         was_training = self.training
         self.eval()
@@ -71,15 +79,16 @@ class QuantizedTransformer(Transformer):
         self.observe = None
         self.train(was_training)
 
-        self.token_step.fill_(best_log_step(self.tokens.weight, self.embedding_bits))
         self.classifier_step.fill_(best_log_step(self.classifier.weight, self.bits))
         residual = max(value for name, value in largest.items() if name.startswith("residual"))
-        room = math.floor(self.token_step.item() - math.log2(2 * headroom * residual / 32767))
+        finest = math.log2(2 * headroom * residual / 32767)
+        self.token_step.fill_(max(best_log_step(self.tokens.weight, self.embedding_bits), finest))
+        room = math.floor(self.token_step.item() - finest)
         self.token_shift.fill_(min(max(room, 0), 16 - self.embedding_bits))
         unit = self.token_step.item() - self.token_shift.item()
         reach = math.log2(max(self.positions.weight.abs().max().item(), 1e-6) / 127) - unit
         self.position_shift.fill_(min(max(math.ceil(reach), 0), 8))
-        for index, layer in enumerate(self.layers):
+        for index, layer in enumerate(self.blocks()):
             for column, name in enumerate(LINEARS):
                 self.weight_steps[index, column] = best_log_step(part_of(layer, name).weight, self.bits)
             for column, name, high in ((QK, "qk", 127), (VALUE, "value", 127), (HIDDEN, "hidden", 255)):
@@ -131,8 +140,8 @@ class QuantizedTransformer(Transformer):
         tokens = quantize_weight(self.tokens(ids), self.token_step, self.embedding_bits)
         places = self.positions.weight[: ids.shape[1]]
         places = quantize_weight(places, log_residual + position_shift, 8)
-        x = self._drop(clamp16(tokens * 2**token_shift + places * 2**position_shift))
-        for index, layer in enumerate(self.layers):
+        x = clamp16(self._drop(tokens * 2**token_shift + places * 2**position_shift))
+        for index, layer in enumerate(self.blocks()):
             part = layer.attention
             steps = dict(zip(LINEARS, self.weight_steps[index], strict=True))
             log_qk, log_v, log_f = self.activation_steps[index]
@@ -235,14 +244,14 @@ def softmax_rule(factor: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
     """Pre-shift, multiplier and shift, int32 (heads,), of a factor that all heads share."""
     rule = layer_rule(factor, 255, 0)
     numbers = rule.pre_shift, int(rule.multiplier[0]), rule.shift
-    pre_shift, multiplier, shift = (torch.full((heads,), number, dtype=torch.int32) for number in numbers)
+    pre_shift, multiplier, shift = (
+        torch.full((heads,), number, dtype=torch.int32, device=factor.device) for number in numbers
+    )
     return pre_shift, multiplier, shift
 
 
-def part_of(layer: nn.Module, name: str) -> nn.Linear:
-    assert isinstance(layer, Layer)
-    part = getattr(layer, name) if name in ("up", "down") else getattr(layer.attention, name)
-    assert isinstance(part, nn.Linear)
+def part_of(layer: Layer, name: str) -> nn.Linear:
+    part: nn.Linear = getattr(layer if name in ("up", "down") else layer.attention, name)
     return part
 
 

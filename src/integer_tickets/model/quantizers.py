@@ -65,13 +65,13 @@ class _Requantize(torch.autograd.Function):
 
 def quantize_weight(weight: Tensor, log_step: Tensor, bits: int) -> Tensor:
     """Integers of a weight of any shape on the grid 2^log_step (a scalar tensor)."""
-    result: Tensor = _QuantizeWeight.apply(weight, log_step, HIGHEST[bits])  # type: ignore[no-untyped-call]
+    result: Tensor = _QuantizeWeight.apply(weight, log_step, HIGHEST[bits])
     return result
 
 
 def requantize(acc: Tensor, factor: Tensor, rule: Rule, low: int, high: int) -> Tensor:
     """acc (..., out) holding integers -> the rounding rule's integers; `factor` is what the rule approximates."""
-    result: Tensor = _Requantize.apply(acc, factor, rule, low, high)  # type: ignore[no-untyped-call]
+    result: Tensor = _Requantize.apply(acc, factor, rule, low, high)
     return result
 
 
@@ -80,7 +80,7 @@ def best_log_step(weight: Tensor, bits: int) -> float:
     alive = weight.detach().double().flatten()
     alive = alive[alive != 0]
     if alive.numel() == 0:
-        return 0.0
+        return -12.0  # nothing but a bias is left, and this is fine enough for it
     high = HIGHEST[bits]
     widest = alive.abs().max().item() / high
     candidates = [widest * 2 ** (-octave / 8) for octave in range(0, 25)]
@@ -92,11 +92,12 @@ def inhibitor_rule(gamma: Tensor, delta: Tensor) -> IntegerRule:
     """The integers behind Z = max(0, gamma SAD - delta), for gamma and delta (heads,) on the grid of V."""
     multipliers, offsets, shifts = [], [], []
     for g, d in zip(gamma.tolist(), delta.tolist(), strict=True):
-        if not (math.isfinite(g) and math.isfinite(d) and 0 < g < 2**14):
+        if not (0 < g < 2**14 and abs(d) < 2**29):
             raise UserError(f"gamma {g:g} and delta {d:g} of an attention head have no integer form")
         shift = 14 - math.floor(math.log2(g))
         shift = min(shift, 30, 29 - math.ceil(math.log2(max(abs(d), 1.0))))
         multipliers.append(min(math.floor(g * 2.0**shift + 0.5), 2**15 - 1))
         offsets.append(math.floor(d * 2.0**shift + 0.5) - ((1 << shift) >> 1))
         shifts.append(shift)
-    return IntegerRule(*(torch.tensor(part, dtype=torch.int32) for part in (multipliers, offsets, shifts)))
+    parts = (multipliers, offsets, shifts)
+    return IntegerRule(*(torch.tensor(part, dtype=torch.int32, device=gamma.device) for part in parts))

@@ -1,14 +1,16 @@
-"""The float Transformer classifier: softmax or Inhibitor attention, all else equal, made of parts with an integer form."""
+"""The float Transformer classifier: softmax or Inhibitor attention, all else equal; every part has an integer form."""
 
 import math
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from integer_tickets.model.inhibitor import inhibitor
+from integer_tickets.model.inhibitor import IntegerRule, inhibitor
 from integer_tickets.model.kernel import available, fused_inhibitor
 
 NORM_UNIT = 1 / 16  # value of one integer step after normalization (docs/arithmetic.md)
@@ -17,6 +19,15 @@ NORM_UNIT = 1 / 16  # value of one integer step after normalization (docs/arithm
 def norm(x: Tensor) -> Tensor:
     """Mean-absolute normalization without parameters over the last axis: x / mean |x|; zero stays zero."""
     return x / x.abs().mean(-1, keepdim=True).clamp_min(1e-6)
+
+
+@cache
+def fused_works(isa: str) -> bool:
+    """Whether the fused kernel runs here; if not, one line says why and the plain form takes its place."""
+    reason = available(isa)
+    if reason is not None:
+        print(f"Inhibitor attention in plain PyTorch, many times slower: {reason}", file=sys.stderr)
+    return reason is None
 
 
 def token_mask(ids: Tensor, counts: Tensor) -> Tensor:
@@ -34,26 +45,33 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int, kind: str, signed: bool, kernel: str, isa: str) -> None:
         super().__init__()
         self.kind, self.heads, self.signed, self.isa = kind, heads, signed, isa
-        self.fused = kernel == "fused" and available(isa) is None
+        self.fused = kernel == "fused" and fused_works(isa)
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
         self.output = nn.Linear(width, width)
         if kind == "inhibitor":
-            # With q and k of unit variance the mean of gamma |q - k|_1 is about 1.1.
+            # With q and k of unit variance the mean of gamma |q - k|_1 is about 1.1; without delta every pair learns.
             self.log_gamma = nn.Parameter(torch.full((heads,), -math.log(width / heads)))
-            self.delta = nn.Parameter(torch.full((heads,), 0.5))
+            self.delta = nn.Parameter(torch.zeros(heads))
 
     def split(self, x: Tensor) -> Tensor:
         """(batch, n, width) -> (batch, heads, n, width / heads)."""
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
     def inhibit(
-        self, q: Tensor, k: Tensor, v: Tensor, gamma: Tensor, delta: Tensor, valid: Tensor, **rule: object
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        gamma: Tensor,
+        delta: Tensor,
+        valid: Tensor,
+        rule: IntegerRule | None = None,
     ) -> Tensor:
-        form = fused_inhibitor if self.fused and q.device.type == "cpu" else inhibitor
-        extra = {"isa": self.isa} if form is fused_inhibitor else {}
-        return form(q, k, v, gamma, delta, valid, self.signed, **rule, **extra)  # type: ignore[arg-type]
+        if self.fused and q.device.type == "cpu":
+            return fused_inhibitor(q, k, v, gamma, delta, valid, self.signed, rule, self.isa)
+        return inhibitor(q, k, v, gamma, delta, valid, self.signed, rule)
 
     def context(self, q: Tensor, k: Tensor, v: Tensor, valid: Tensor, counts: Tensor) -> Tensor:
         """q, k, v (batch, heads, n, e) -> what each token gathers, the same shape."""
@@ -104,6 +122,12 @@ class Transformer(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.observe: Callable[[str, Tensor], None] | None = None
 
+    def blocks(self) -> Iterator[Layer]:
+        """The layers, as what they are: a ModuleList gives plain modules."""
+        for layer in self.layers:
+            assert isinstance(layer, Layer)
+            yield layer
+
     def _see(self, name: str, x: Tensor, valid: Tensor) -> None:
         if self.observe is not None:
             self.observe(name, x[valid])
@@ -111,7 +135,7 @@ class Transformer(nn.Module):
     def forward(self, ids: Tensor, counts: Tensor) -> Tensor:
         valid = token_mask(ids, counts)
         x = self.dropout(self.tokens(ids) + self.positions.weight[: ids.shape[1]])
-        for index, layer in enumerate(self.layers):
+        for index, layer in enumerate(self.blocks()):
             part = layer.attention
             u = norm(x)
             q, k, v = part.query(u), part.key(u), part.value(u)

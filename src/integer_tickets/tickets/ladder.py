@@ -12,11 +12,14 @@ from integer_tickets.training.state import Masks, State, Weights, fresh_state, m
 def rewound(trained: Weights, masks: Masks, rewind: State, keep: float, scope: str) -> tuple[Masks, State]:
     """Masks and start of the next level (iterative magnitude pruning, Frankle et al., arXiv 1903.01611).
 
-    Importance is |w| over the root mean square of its layer at the rewind point. Rewound are all weights (the
-    classifier too), grids of quantizers, the optimiser's moments and the step, hence learning rate and data order;
-    pruned places are zero in weights and moments.
+    Importance is |w| over the root mean square of its layer at the rewind point; of the trained layer where all of it
+    is zero there, as the classifier is at step 0. Rewound are all weights (the classifier too), grids of quantizers,
+    the optimiser's moments and the step, hence learning rate and data order; pruned places are zero in weights and
+    moments.
     """
-    survivors = prune(trained, masks, scale_of(rewind.weights, list(masks)), keep, scope)
+    at_rewind, now = scale_of(rewind.weights, list(masks)), scale_of(trained, list(masks))
+    scales = {name: at_rewind[name] or now[name] or 1.0 for name in masks}
+    survivors = prune(trained, masks, scales, keep, scope)
     return survivors, masked(rewind, survivors)
 
 

@@ -1,5 +1,6 @@
 """The training loop: from any state to the last step, the same bits whether interrupted or not."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from integer_tickets.data.batches import Split, epoch_batches, evaluation_batches, pad
+from integer_tickets.errors import UserError
 from integer_tickets.model.transformer import Transformer
 from integer_tickets.training.state import (
     State,
@@ -76,12 +78,16 @@ def train(
     Batches, dropout and learning rate are functions of the step alone, so a run can begin at any step. After every
     epoch a checkpoint goes to `work`; a later call with the same `work` continues there. With `keep_at` the state
     after that many steps is left in `work / "rewind.safetensors"`; with `until` the run ends after that many steps.
+    Raises UserError where a rewind point lies beyond the schedule, and where the loss is no longer finite.
     """
     device = next(model.parameters()).device
     rows = len(train_split)
     per_epoch = -(-rows // schedule.batch)
     steps = schedule.epochs * per_epoch
     checkpoint = work / "checkpoint.safetensors"
+    rewind = max(start.step, keep_at or 0)
+    if rewind >= steps:
+        raise UserError(f"{label}: cannot rewind to step {rewind} of a training run of {steps} steps; lower rewind")
     end = steps if until is None else until
     state, result = _resume(checkpoint, start)
     model.load_state_dict(state.weights)
@@ -123,10 +129,12 @@ def train(
             bar.update()
             if step == keep_at:
                 save_state(work / "rewind.safetensors", _snapshot(model, optimizer, step))
-        if step % per_epoch and step < steps:
-            break  # `until` lies inside an epoch
+        if not math.isfinite(total.item()):
+            raise UserError(f"{label}: the loss is no longer finite at step {step}; lower the learning rate")
         if revived.item() != 0:
             raise AssertionError("a pruned weight is not exactly zero after an optimiser step")
+        if step % per_epoch and step < steps:
+            break  # `until` lies inside an epoch
         accuracy, cross_entropy = score(model, selection)
         row = {
             "epoch": epoch + 1,
@@ -136,8 +144,9 @@ def train(
             "selection_accuracy": round(accuracy, 6),
             "selection_loss": round(cross_entropy, 6),
         }
+        best = max((past["selection_accuracy"] for past in result.history), default=-1.0)
         result.history.append(row)
-        if accuracy > max((past["selection_accuracy"] for past in result.history[:-1]), default=-1.0) + 1e-9:
+        if row["selection_accuracy"] > best:
             result.weights, result.epoch = weights_of(model), epoch + 1
         progress = {"epoch": result.epoch, "history": result.history}
         save_state(checkpoint, _snapshot(model, optimizer, step), result.weights, progress)

@@ -57,7 +57,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], meta: object = None)
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata)
 
 
-def load_tensors(path: Path) -> tuple[Weights, object]:
+def load_tensors(path: Path) -> tuple[Weights, Any]:
     """Tensors and metadata of a file written by `save_tensors`."""
     try:
         with safe_open(path, "pt") as file:
@@ -65,7 +65,7 @@ def load_tensors(path: Path) -> tuple[Weights, object]:
             return {name: file.get_tensor(name) for name in file.keys()}, json.loads(meta) if meta else None  # noqa: SIM118
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except SafetensorError as error:
+    except (SafetensorError, ValueError) as error:
         raise UserError(f"{path}: not a whole safetensors file ({error})") from None
 
 
@@ -79,17 +79,15 @@ def save_state(path: Path, state: State, best: Mapping[str, Tensor] | None = Non
 def load_state(path: Path) -> tuple[State, Weights, Any]:
     """The state, the best weights (empty in a rewind point) and the progress given to `save_state`."""
     tensors, meta = load_tensors(path)
-    if not isinstance(meta, dict) or "step" not in meta:
-        raise UserError(f"{path}: not a training state (no step in its metadata)")
     groups: dict[str, Weights] = {"weight": {}, "first": {}, "second": {}, "best": {}}
-    for name, tensor in tensors.items():
-        part, _, rest = name.partition(".")
-        groups[part][rest] = tensor
-    return (
-        State(meta["step"], groups["weight"], groups["first"], groups["second"]),
-        groups["best"],
-        meta["progress"],
-    )
+    try:
+        step, progress = meta["step"], meta["progress"]
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition(".")
+            groups[part][rest] = tensor
+    except (KeyError, TypeError):
+        raise UserError(f"{path}: not a training state, but some other safetensors file") from None
+    return State(step, groups["weight"], groups["first"], groups["second"]), groups["best"], progress
 
 
 def save_model(path: Path, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
