@@ -54,5 +54,5 @@ def main() -> None:
             item, params, role=parent["role"], level=parent["level"], masks=masks, weights=parent["weights"],
             result=result, parameters=count_parameters(model), mask_from=parent["mask_from"], distilled=True,
         )  # fmt: skip
-        write_integer_model(folder, model, masks, result, info, corpus, params)
+        write_integer_model(folder, model, masks, result, info, corpus, settings)
     publish(work, DISTILLED / item.name)

@@ -37,7 +37,7 @@ def write_integer_model(
     result: Result,
     info: Mapping[str, Any],
     corpus: Corpus,
-    params: Params,
+    settings: list[str],
 ) -> None:
     """Lower, save, read back, and predict with the torch engine; the simulation must agree on selection."""
     network = lower(model.cpu(), masks, corpus.labels)
@@ -46,7 +46,7 @@ def write_integer_model(
         "density": info["density"],
         "corpus": corpus.statistics["corpus"],
         "data_sha256": _sha256(corpus.statistics),
-        "params_sha256": _sha256(params.model_dump()),
+        "params_sha256": _sha256(settings),
     }
     path = folder / "ticket.safetensors"
     artefact.save(path, network, corpus.tokenizer, provenance)

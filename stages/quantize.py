@@ -54,5 +54,5 @@ def main() -> None:
                 item, params, role=parent["role"], level=level, masks=masks, weights=WEIGHT_NAMES[bits], result=result,
                 parameters=count_parameters(model), mask_from=f"level_{level:02d}",
             )  # fmt: skip
-            write_integer_model(folder, model, masks, result, info, corpus, params)
+            write_integer_model(folder, model, masks, result, info, corpus, settings)
     publish(work, INTEGER / item.name)

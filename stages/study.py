@@ -1,6 +1,7 @@
-"""Run a preset beside the default run: `python -m stages.study NAME` works in a checkout of its own that shares the cache.
+"""Run a preset beside the default run: `python -m stages.study NAME`.
 
-The checkout is `.study/NAME`. Its params, lock, results and report are copied to `reports/studies/NAME` (or --out).
+It works in a checkout of its own, `.study/NAME`, that shares the cache; params, lock, results and report are copied to
+`reports/studies/NAME` (or --out).
 """
 
 import argparse

@@ -72,8 +72,10 @@ def early_steps(
     if variant.rewind and not kept.exists():
         schedule = ladder_schedule(params, "float", item.seed)
         train_split, selection = corpus.splits["train"], corpus.splits["selection"]
-        limits = {"keep_at": variant.rewind, "until": variant.rewind}
-        train(model, start, train_split, selection, schedule, masks, work / "early", label=item.name, **limits)
+        k = variant.rewind
+        train(
+            model, start, train_split, selection, schedule, masks, work / "early", keep_at=k, until=k, label=item.name
+        )  # fmt: skip
     state = load_state(kept)[0] if variant.rewind else start
     if variant.weights == "float":
         return state

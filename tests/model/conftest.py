@@ -1,5 +1,7 @@
 """Small random models and made-up sentences, for the tests of models, training and tickets."""
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -29,7 +31,13 @@ def float_model(kind: str, seed: int = 0, **changes) -> Transformer:
 
 
 def quantized_model(
-    kind: str, seed: int = 0, bits: int = 8, embedding_bits: int = 8, headroom: float = 1.0, scale: float = 1.0, **changes
+    kind: str,
+    seed: int = 0,
+    bits: int = 8,
+    embedding_bits: int = 8,
+    headroom: float = 1.0,
+    scale: float = 1.0,
+    **changes,
 ) -> QuantizedTransformer:
     """The same weights, linear ones times `scale`, calibrated on 96 sentences; in evaluation mode."""
     model = QuantizedTransformer(bits=bits, embedding_bits=embedding_bits, **shape_of(kind, **changes))
@@ -69,5 +77,5 @@ def split_of(rows: int, seed: int = 0, classes: int = 3) -> Split:
     rng = np.random.default_rng(seed)
     offsets = np.cumsum([0, *rng.integers(1, POSITIONS + 1, rows)])
     ids = rng.integers(0, VOCABULARY, offsets[-1]).astype(np.int32)
-    labels = [np.bincount(ids[a:b] % classes).argmax() for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    labels = [np.bincount(ids[a:b] % classes).argmax() for a, b in pairwise(offsets)]
     return Split(ids, offsets, np.array(labels, dtype=np.int64))

@@ -56,7 +56,7 @@ def test_a_unit_without_integer_form_is_refused(log_unit):
     with torch.no_grad():
         model.classifier.bias.zero_()
         model.classifier_step.fill_(log_unit)
-    with pytest.raises(UserError, match="the unit of the logits, .*, has no integer form"):
+    with pytest.raises(UserError, match=r"the unit of the logits, .*, has no integer form"):
         lower(model, {}, LABELS)
 
 

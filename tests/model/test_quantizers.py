@@ -34,7 +34,7 @@ def slope(function, x, direction, eps=1e-6):
 
 
 def gradient_agrees(exact, smooth, *inputs):
-    """The gradient of `exact` along random directions is the finite difference of `smooth`; both weigh outputs alike."""
+    """The gradient of `exact` along random directions is the finite difference of `smooth`."""
     leaves = [x.clone().requires_grad_() for x in inputs]
     out = exact(*leaves)
     weigh = random(99, *out.shape)
@@ -171,7 +171,17 @@ def applied(gamma, delta, distance):
 
 @pytest.mark.parametrize(
     ("gamma", "delta"),
-    [(0, 1), (-1, 1), (2**14, 0), (math.inf, 0), (math.nan, 0), (1, math.nan), (1, -math.inf), (1, 2**31), (1, -(2**29))],
+    [
+        (0, 1),
+        (-1, 1),
+        (2**14, 0),
+        (math.inf, 0),
+        (math.nan, 0),
+        (1, math.nan),
+        (1, -math.inf),
+        (1, 2**31),
+        (1, -(2**29)),
+    ],
 )
 def test_a_head_without_integer_form_is_refused(gamma, delta):
     with pytest.raises(UserError, match="of an attention head have no integer form"):

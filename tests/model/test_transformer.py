@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from integer_tickets.model import transformer
 from integer_tickets.model.kernel import available
 from integer_tickets.model.transformer import Transformer, initialise, linear_names, norm
 from tests.model.conftest import KINDS, VOCABULARY, float_model, sentences, shape_of
@@ -72,7 +73,9 @@ def test_logits_depend_neither_on_padding_nor_on_the_batch(kind, kernel):
     padding = torch.arange(ids.shape[1]) >= counts[:, None]
     torch.testing.assert_close(model(ids.masked_fill(padding, VOCABULARY - 1), counts), together, **near)
     for row, n in enumerate(LENGTHS):
-        torch.testing.assert_close(model(ids[row : row + 1, : max(n, 1)], counts[row : row + 1])[0], together[row], **near)
+        torch.testing.assert_close(
+            model(ids[row : row + 1, : max(n, 1)], counts[row : row + 1])[0], together[row], **near
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -99,6 +102,17 @@ def test_fused_and_plain_attention_agree(kind):
     for (name, one), other in zip(fused.named_parameters(), plain.parameters(), strict=True):
         largest = other.grad.abs().max().item()
         torch.testing.assert_close(one.grad, other.grad, rtol=0, atol=1e-4 * largest + 1e-7, msg=name)
+
+
+def test_without_the_fused_kernel_the_plain_form_takes_its_place(monkeypatch, capsys):
+    monkeypatch.setattr(transformer, "available", lambda isa: "no C compiler found")
+    transformer.fused_works.cache_clear()
+    model = float_model("inhibitor", kernel="fused")
+    transformer.fused_works.cache_clear()
+    assert not model.layers[0].attention.fused and not model.layers[1].attention.fused
+    assert capsys.readouterr().err.count("many times slower: no C compiler found\n") == 1  # once, not for each layer
+    batch = sentences(LENGTHS)
+    assert torch.equal(model(*batch), float_model("inhibitor", kernel="plain")(*batch))
 
 
 def test_attentions_differ_in_two_vectors_only():

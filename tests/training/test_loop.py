@@ -355,7 +355,13 @@ def test_a_loss_that_is_not_finite_ends_the_run(tmp_path):
 
 def test_batches_are_those_of_the_seed_and_the_epoch(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(loop, "pad", lambda split, rows: split is TRAIN and seen.append(rows) or pad(split, rows))
+
+    def watched(split, rows):
+        if split is TRAIN:
+            seen.append(rows)
+        return pad(split, rows)
+
+    monkeypatch.setattr(loop, "pad", watched)
     run(tmp_path, *fresh())
     expected = [rows for epoch in range(EPOCHS) for rows in epoch_batches(TRAIN.lengths, 8, 3, epoch)]
     assert all(np.array_equal(one, other) for one, other in zip(seen, expected, strict=True))

@@ -1,11 +1,11 @@
 """The contestants of the benchmark: each a function from a padded batch to logits, all on the same token ids."""
 
-import io
 import tempfile
 import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,23 +38,16 @@ def integer(network: IntegerNetwork, engine: str, rows: list[list[int]]) -> Call
 def onnx_runtime(model: Transformer, ids: Tensor, counts: Tensor, threads: int) -> dict[str, Call]:
     """The float softmax model in ONNX Runtime, as it is and with dynamic int8; empty where that is not installed."""
     try:
-        import onnx
         import onnxruntime
         from onnxruntime.quantization import QuantType, quantize_dynamic
     except ImportError:
         return {}
-    content = io.BytesIO()
-    names, free = ["ids", "counts"], {"ids": {0: "batch", 1: "n"}, "counts": {0: "batch"}}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            model.eval(), (ids, counts), content, input_names=names, output_names=["logits"], dynamic_axes=free,
-            opset_version=17, dynamo=False,
-        )  # fmt: skip
-    plain = onnx.load_from_string(content.getvalue())
-    with tempfile.TemporaryDirectory() as folder:
+    free = {"ids": {0: "batch", 1: "n"}, "counts": {0: "batch"}}
+    names: dict[str, Any] = {"input_names": list(free), "output_names": ["logits"], "dynamic_axes": free}
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns of itself
         source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
-        onnx.save(plain, source)
+        torch.onnx.export(model.eval(), (ids, counts), source, opset_version=17, dynamo=False, **names)
         quantize_dynamic(source, target, weight_type=QuantType.QInt8)
         graphs = {"float": source.read_bytes(), "dynamic int8": target.read_bytes()}
     options = onnxruntime.SessionOptions()

@@ -1,0 +1,115 @@
+"""The ladder: what a level prunes, where it begins again, and how its controls differ from it."""
+
+import numpy as np
+import pytest
+import torch
+
+from integer_tickets.model.transformer import Transformer, initialise, linear_names
+from integer_tickets.tickets.ladder import control, rewound
+from integer_tickets.tickets.masks import dense_masks, density, prune
+from integer_tickets.training.state import State, fresh_state, seed_for, weights_of
+from tests.model.conftest import float_model, quantized_model, random_masks, shape_of
+
+
+def point_of(model, step=60):
+    """A rewind point of the model with moments that are zero nowhere."""
+    state = fresh_state(model)
+    moments = [{name: tensor + 1 + i for name, tensor in state.first.items()} for i in range(2)]
+    return State(step, state.weights, *moments)
+
+
+def moved(weights, seed=0):
+    """The weights as if they had been trained on."""
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: tensor + 0.1 * torch.randn(tensor.shape, generator=generator) if tensor.is_floating_point() else tensor
+        for name, tensor in weights.items()
+    }
+
+
+def assert_begins_at(start, rewind, masks):
+    """Step, weights and moments of the rewind point, exact zeros where pruned."""
+    assert start.step == rewind.step
+    for part in ("weights", "first", "second"):
+        mine, theirs = getattr(start, part), getattr(rewind, part)
+        assert mine.keys() == theirs.keys()
+        for name, tensor in mine.items():
+            mask = masks.get(name, torch.ones_like(tensor, dtype=torch.bool))
+            assert torch.equal(tensor[mask], theirs[name][mask]), (part, name)
+            assert not tensor[~mask].any(), (part, name)
+
+
+@pytest.mark.parametrize("scope", ["global", "layerwise"])
+@pytest.mark.parametrize("model", [float_model("inhibitor"), quantized_model("softmax")], ids=["float", "quantized"])
+def test_a_level_prunes_what_was_trained_and_begins_at_the_rewind_point(model, scope):
+    rewind, trained = point_of(model), moved(weights_of(model))
+    masks = dense_masks(trained, linear_names(model, embedding=True))
+    total = sum(mask.numel() for mask in masks.values())
+    for _ in range(3):
+        before, alive = masks, sum(int(mask.sum()) for mask in masks.values())
+        masks, start = rewound(trained, masks, rewind, 0.63, scope)
+        assert all(not (mask & ~before[name]).any() for name, mask in masks.items())
+        if scope == "global":
+            assert density(masks) * total == pytest.approx(np.floor(0.63 * alive + 0.5))
+        assert_begins_at(start, rewind, masks)
+
+
+def test_importance_is_measured_in_units_of_the_rewind_point():
+    model = float_model("inhibitor")
+    rewind, trained = point_of(model), moved(weights_of(model))
+    names = linear_names(model)
+    masks = dense_masks(trained, names)
+    scales = {name: rewind.weights[name].double().square().mean().sqrt().item() for name in names}
+    survivors, _ = rewound(trained, masks, rewind, 0.4, "global")
+    expected = prune(trained, masks, scales, 0.4, "global")
+    assert all(torch.equal(survivors[name], expected[name]) for name in names)
+
+    factors = {name: 4.0 ** (i % 3 - 1) for i, name in enumerate(names)}  # a layer in another unit throughout
+    trained = {name: tensor * factors.get(name, 1) for name, tensor in trained.items()}
+    other = {name: tensor * factors.get(name, 1) for name, tensor in rewind.weights.items()}
+    again, _ = rewound(trained, masks, State(60, other, rewind.first, rewind.second), 0.4, "global")
+    assert all(torch.equal(again[name], survivors[name]) for name in names)
+
+
+@pytest.mark.parametrize("scope", ["global", "layerwise"])
+def test_a_layer_that_is_zero_at_the_rewind_point_is_pruned_by_size_all_the_same(scope):
+    """The classifier at step 0: it has no unit there, and takes that of its trained weights."""
+    model = Transformer(**shape_of("inhibitor"))
+    initialise(model, 0)
+    rewind, trained = fresh_state(model), moved(weights_of(model))
+    name = "classifier.weight"
+    assert not rewind.weights[name].any()
+    masks, start = rewound(trained, dense_masks(trained, linear_names(model)), rewind, 0.5, scope)
+    size, kept = trained[name].abs(), masks[name]
+    assert kept.any() and not kept.all() and size[kept].min() >= size[~kept].max()
+    assert not start.weights[name].any()
+    still, _ = rewound(rewind.weights, dense_masks(trained, [name]), rewind, 0.5, scope)
+    assert still[name].flatten().tolist() == [True] * 24 + [False] * 24
+
+
+def test_reinit_has_the_tickets_masks_and_new_weights_from_step_0():
+    model = Transformer(**shape_of("inhibitor", attention="inhibitor"))
+    initialise(model, 3)
+    rewind = point_of(model)
+    masks = random_masks(model, 0.4)
+    kept, start = control("reinit", model, masks, rewind, 3)
+    assert kept == masks and kept is not masks
+    expected = Transformer(**shape_of("inhibitor"))
+    initialise(expected, seed_for("reinit", 3))
+    assert_begins_at(start, fresh_state(expected), masks)
+    assert start.step == 0
+    assert not torch.equal(start.weights["tokens.weight"], rewind.weights["tokens.weight"])
+
+
+def test_shuffled_has_the_rewind_point_and_moved_masks():
+    model = float_model("inhibitor")
+    rewind, masks = point_of(model), random_masks(model, 0.4)
+    places, start = control("shuffled", model, masks, rewind, 3)
+    assert_begins_at(start, rewind, places)
+    for name, mask in masks.items():
+        assert places[name].sum() == mask.sum()
+    assert any(not torch.equal(places[name], mask) for name, mask in masks.items())
+    again, _ = control("shuffled", model, masks, rewind, 3)
+    other, _ = control("shuffled", model, masks, rewind, 4)
+    assert all(torch.equal(again[name], mask) for name, mask in places.items())
+    assert any(not torch.equal(other[name], mask) for name, mask in places.items())
