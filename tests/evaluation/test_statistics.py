@@ -16,13 +16,27 @@ def null_pair(rng, seeds, n, training_noise):
     return rng.random((2, seeds, n)) < np.clip(difficulty + quality, 0, 1)
 
 
-@pytest.mark.parametrize(("seeds", "training_noise"), [(3, 0.0), (3, 0.05), (5, 0.02)])
+@pytest.mark.parametrize(("seeds", "training_noise"), [(3, 0.05), (5, 0.02)])
 def test_p_is_uniform_where_there_is_no_difference(seeds, training_noise):
     rng = np.random.default_rng(0)
     pairs = [null_pair(rng, seeds, 400, training_noise) for _ in range(400)]
     p = np.array([p_value(a.astype(np.int8) - b.astype(np.int8)) for a, b in pairs])
     assert stats.kstest(p, "uniform").pvalue > 0.001
     assert 0.02 < (p < 0.05).mean() < 0.09
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_p_is_on_the_safe_side_without_training_noise(seeds):
+    rng = np.random.default_rng(0)
+    pairs = [null_pair(rng, seeds, 400, 0.0) for _ in range(400)]
+    p = np.array([p_value(a.astype(np.int8) - b.astype(np.int8)) for a, b in pairs])
+    assert (p < 0.05).mean() < 0.06 and (p < 0.2).mean() < 0.22
+
+
+def test_seeds_that_agree_by_chance_do_not_outweigh_few_sentences():
+    d = np.zeros((2, 400), np.int8)
+    d[:, :5] = 1  # the same 5 of 400 sentences for both seeds
+    assert p_value(d) == pytest.approx(2 * stats.t.sf(np.sqrt(5 / (395 / 399)), 399), rel=1e-6)
 
 
 @pytest.mark.parametrize(("seeds", "training_noise", "least"), [(3, 0.0, 0.95), (3, 0.01, 0.9), (10, 0.03, 0.88)])

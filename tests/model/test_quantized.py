@@ -9,10 +9,12 @@ from torch.nn import functional as F
 
 from integer_tickets.errors import UserError
 from integer_tickets.integer import reference
+from integer_tickets.integer.bounds import prove
+from integer_tickets.integer.rounding import half
 from integer_tickets.model import quantized
 from integer_tickets.model.kernel import available
 from integer_tickets.model.lowering import lower
-from integer_tickets.model.quantized import HIDDEN, QK, VALUE, QuantizedTransformer
+from integer_tickets.model.quantized import HIDDEN, QK, VALUE, QuantizedTransformer, part_of
 from integer_tickets.model.transformer import initialise, linear_names, token_mask
 from tests.model.conftest import CALIBRATION, KINDS, float_model, quantized_model, random_masks, sentences, shape_of
 
@@ -201,7 +203,7 @@ def test_training_without_dropout_computes_the_same(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_dropout_leaves_integers_within_their_ranges(kind):
-    model = quantized_model(kind, 1, dropout=0.5).train()
+    model = quantized_model(kind, 1, dropout=0.3).train()
     with torch.no_grad():
         model.token_shift.fill_(8)  # to fill the residual stream
     torch.manual_seed(0)
@@ -211,7 +213,7 @@ def test_dropout_leaves_integers_within_their_ranges(kind):
     for name, values in seen.items():
         assert torch.equal(values, values.round()) and values.min() >= -32768 and values.max() <= 32767, name
     dropped = (seen["embedding"][token_mask(ids, counts)] == 0).float().mean()
-    assert 0.4 < dropped < 0.6
+    assert 0.2 < dropped < 0.4
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -272,6 +274,26 @@ def test_calibration_leaves_weights_and_mode_alone():
     model.calibrate([sentences(CALIBRATION)])
     assert model.training and model.observe is None
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize(("name", "column", "largest"), [("query", 0, 128), ("down", 5, 255)])
+def test_what_the_simulation_refuses_is_what_could_overflow(name, column, largest):
+    """A bias that takes the largest sum of a layer just below 2^31, and just beyond."""
+    model = quantized_model("inhibitor", 1)
+    linear = getattr(lower(model, {}, ["a", "b", "c"]).layers[0], name)
+    reach = np.abs(linear.weight[0].astype(int)).sum() * largest + half(linear.rule)
+    log_in = -4.0 if name == "query" else model.activation_steps[0, HIDDEN].item()
+    unit = 2.0 ** (model.weight_steps[0, column].item() + log_in)
+    bias = part_of(model.layers[0], name).bias.detach()
+    bias[0] = (2**31 - 1000 - reach) * unit
+    bounds = prove(lower(model, {}, ["a", "b", "c"]))
+    assert abs(bounds[f"layers.0.{name}"] - (2**31 - 1000)) < 300
+    model(*sentences([3]))
+    bias[0] = (2**31 + 1000 - reach) * unit
+    with pytest.raises(UserError, match="could reach"):
+        prove(lower(model, {}, ["a", "b", "c"]))
+    with pytest.raises(UserError, match="could overflow 32 bits"):
+        model(*sentences([3]))
 
 
 def test_a_layer_that_could_overflow_is_refused():

@@ -138,8 +138,8 @@ def test_the_best_step_is_the_best_of_its_candidates(bits, seed):
     assert best_log_step(weight * 4, bits) == pytest.approx(best + 2)
 
 
-def test_the_step_of_a_dead_layer_is_finite():
-    assert math.isfinite(best_log_step(torch.zeros(3, 3), 4))
+def test_the_step_of_a_dead_layer_is_fine_enough_for_its_bias():
+    assert 2 ** best_log_step(torch.zeros(3, 3), 4) / 16 < 1e-3
 
 
 @settings(max_examples=300, deadline=None)

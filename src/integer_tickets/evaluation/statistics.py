@@ -8,8 +8,8 @@ Interval: percentiles of a bootstrap that resamples sentences and seeds, crossed
 noise as large as in practice, simulations put the coverage of the 95 % interval between 90 and 99 %.
 
 p-value: two-sided Student test of the mean difference. Its variance is that of the means over seeds plus that of the
-means over sentences, minus what both contain; degrees of freedom by Satterthwaite (1946), so that three seeds weigh as
-three. For a single seed there is nothing to say about training noise: McNemar's exact test over the sentences.
+means over sentences, minus what both contain, and at least that over sentences; degrees of freedom by Satterthwaite
+(1946), so that three seeds weigh as three. For a single seed there is nothing to say about training noise: McNemar's exact test over the sentences.
 """
 
 from dataclasses import dataclass
@@ -60,8 +60,9 @@ def p_value(d: Array) -> float:
     rest = d - of_seeds[:, None] - of_sentences[None, :] + mean
     shared = float((rest**2).sum()) / ((seeds - 1) * max(n - 1, 1)) / (seeds * n)
     between_seeds = float(of_seeds.var(ddof=1)) / seeds
-    between_sentences = max(float(of_sentences.var(ddof=1)) / n - shared, 0.0) if n > 1 else 0.0
-    variance = between_seeds + between_sentences
+    between_sentences = float(of_sentences.var(ddof=1)) / n if n > 1 else 0.0
+    # Few seeds can agree by chance; they never take away from the noise of the sentences.
+    variance = between_sentences + max(between_seeds - shared, 0.0)
     if variance == 0:
         return float(mean == 0)
     freedom = variance**2 / (between_seeds**2 / (seeds - 1) + between_sentences**2 / max(n - 1, 1))
