@@ -1,6 +1,7 @@
 """Run a stage: `python -m stages NAME [arguments]`. The environment is pinned before anything heavy is imported."""
 
 import importlib
+import importlib.util
 import sys
 
 from integer_tickets.errors import UserError
@@ -11,11 +12,13 @@ from stages.runner import die_with_parent, pin
 def main() -> None:
     name = sys.argv.pop(1) if len(sys.argv) > 1 else ""
     try:
-        if not name.isidentifier():
-            raise UserError("expected the name of a stage, as in python -m stages prepare")
         die_with_parent()
         pin(load_params().runtime)
-        importlib.import_module(f"stages.{name}").main()
+        exists = name.isidentifier() and importlib.util.find_spec(f"stages.{name}")
+        stage = getattr(importlib.import_module(f"stages.{name}"), "main", None) if exists else None
+        if stage is None:
+            raise UserError("no such stage; expected the name of one, as in python -m stages prepare")
+        stage()
     except UserError as error:
         print(f"{name or 'stages'}: {error}", file=sys.stderr)
         raise SystemExit(2) from None

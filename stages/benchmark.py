@@ -37,7 +37,7 @@ def main() -> None:
         contestants: dict[tuple[str, str], Callable[[], object]] = {}
         for attention in params.grid.attentions:
             item = Item(attention, variant, seed)
-            model = build(params, corpus, attention)
+            model = build(params, corpus, attention).cpu()
             state = read_float_model(level_folder(item, params, 0))[0]
             model.load_state_dict({name: state[name] for name in model.state_dict()})
             contestants[f"{attention} float dense", f"PyTorch {version('torch')}"] = pytorch(model, ids, counts)

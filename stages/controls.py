@@ -17,6 +17,7 @@ from stages.models import (
     level_folder,
     prepare_torch,
     read_float_model,
+    remove_other_segments,
     write_float_model,
 )
 from stages.runner import publish, work_folder
@@ -27,6 +28,7 @@ def main() -> None:
     params = load_params()
     item = item_from_arguments("controls", params)
     prepare_torch(params)
+    remove_other_segments(item, params)
     variant = params.variants[item.variant]
     levels = {level: level_folder(item, params, level) for level in params.controls.levels}
     inputs = [DATA, item.ladder("dense"), *levels.values()]

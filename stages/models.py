@@ -3,6 +3,7 @@
 import argparse
 import csv
 import io
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ CONTROLS = Path("artifacts/controls")
 INTEGER = Path("artifacts/integer")
 DISTILLED = Path("artifacts/distilled")
 REPORTED = ("selection", "validation", "test")
+HISTORY = ("epoch", "step", "loss", "lr", "selection_accuracy", "selection_loss")
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,25 @@ class Item:
 
 
 def item_from_arguments(stage: str, params: Params, with_segment: bool = False) -> Item:
-    parser = argparse.ArgumentParser(prog=f"python -m stages.{stage}")
+    parser = argparse.ArgumentParser(prog=f"python -m stages {stage}")
     parser.add_argument("--attention", required=True, choices=params.grid.attentions)
     parser.add_argument("--variant", required=True, choices=params.grid.variants)
     parser.add_argument("--seed", required=True, type=int, choices=params.grid.seeds)
     if with_segment:
-        parser.add_argument("--segment", required=True, choices=[segment.id for segment in params.grid.segments])
-    return Item(**vars(parser.parse_args()))
+        levels = {segment.id: f"{segment.first}-{segment.last}" for segment in params.grid.segments}
+        parser.add_argument("--segment", required=True, choices=list(levels))
+        parser.add_argument("--levels", required=True, choices=list(levels.values()))
+    arguments = vars(parser.parse_args())
+    arguments.pop("levels", None)  # for DVC, which compares commands: a segment cut elsewhere is another one
+    return Item(**arguments)
+
+
+def remove_other_segments(item: Item, params: Params) -> None:
+    """Clear the item's ladder of segments of an earlier grid, for a stage that depends on the folder as a whole."""
+    parts = {"dense", *(segment.id for segment in params.grid.segments)}
+    for folder in LADDER.glob(f"{item.name}/*"):
+        if folder.name not in parts:
+            shutil.rmtree(folder, ignore_errors=True)  # a second stage may do the same at this moment
 
 
 def prepare_torch(params: Params) -> None:
@@ -200,10 +214,9 @@ def rows_of(split: Split) -> list[list[int]]:
 
 def _csv(rows: list[dict[str, float]]) -> str:
     text = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    writer = csv.DictWriter(text, HISTORY, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     return text.getvalue()
 
 

@@ -16,6 +16,7 @@ from stages.models import (
     level_folder,
     prepare_torch,
     read_float_model,
+    remove_other_segments,
 )
 from stages.runner import publish, work_folder
 
@@ -24,6 +25,7 @@ def main() -> None:
     params = load_params()
     item = item_from_arguments("quantize", params)
     prepare_torch(params)
+    remove_other_segments(item, params)
     variant, quantize = params.variants[item.variant], params.quantize
     levels = {level: level_folder(item, params, level) for level in quantize.levels}
     settings = [str(part) for part in (variant, params.runtime, params.model, params.train, quantize)]

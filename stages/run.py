@@ -1,7 +1,7 @@
 """Run the pipeline with several items at a time: `python -m stages.run -j 2` gives what `dvc repro` gives, sooner.
 
 DVC runs one stage after the other. Here every item whose inputs are ready is started as its own
-`dvc --wait-for-lock repro --single-item ITEM`; dvc.lock is the same as after `dvc repro`.
+`dvc --wait-for-lock repro --single-item ITEM`; dvc.lock is the same as after `dvc repro`, byte for byte.
 """
 
 import argparse
@@ -11,8 +11,12 @@ import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
+from dvc.exceptions import DvcException
 from dvc.repo import Repo
+from dvc.repo.reproduce import collect_stages, plan_repro
+from dvc.utils.serialize import load_yaml, modify_yaml
 
+LOCK = Path("dvc.lock")
 LOGS = Path(".work/logs")
 DVC = [sys.executable, "-m", "dvc"]
 
@@ -24,27 +28,49 @@ def main() -> None:
     parser.add_argument("-j", "--jobs", type=int, default=2, help="items at a time (default: 2)")
     parser.add_argument("targets", nargs="*", help="stages or items and what they need (default: all)")
     arguments = parser.parse_intermixed_args()
-    waiting = stale_items(arguments.targets)
-    if waiting and not run(waiting, arguments.jobs):
-        raise SystemExit(1)
+    try:
+        waiting = stale_items(arguments.targets)
+    except DvcException as error:
+        raise SystemExit(f"run: {error}") from None
+    before = locked_items()
+    try:
+        if waiting and not run(waiting, arguments.jobs):
+            raise SystemExit(1)
+    finally:
+        order_lock([name for name in waiting if name in locked_items() - before])
     raise SystemExit(subprocess.run([*DVC, "repro", *arguments.targets]).returncode)
 
 
 def stale_items(targets: list[str]) -> dict[str, set[str]]:
-    """Items that must run, or whose inputs are about to change, each with those of them it waits for."""
+    """Items that must run, or whose inputs are about to change, each with those of them it waits for.
+
+    In the order of `dvc repro`. DvcException where a target is none.
+    """
     with Repo(".") as repo:
         graph = repo.index.graph
+        order = [stage.addressing for stage in plan_repro(graph, collect_stages(repo, targets or ["dvc.yaml"]))]
         needs = {stage.addressing: {up.addressing for up in graph.successors(stage)} for stage in graph}
-        changed = {name for name in repo.status() if name in needs}
-    wanted = set(needs)
-    if targets:
-        wanted = {name for name in needs if name in targets or name.partition("@")[0] in targets}
-        while more := {up for name in wanted for up in needs[name]} - wanted:
-            wanted |= more
-    stale = changed & wanted
-    while more := {name for name in wanted if needs[name] & stale} - stale:
-        stale |= more
-    return {name: needs[name] & stale for name in needs if name in stale}
+        changed = repo.status()
+    stale: set[str] = set()
+    for name in order:
+        if name in changed or needs[name] & stale:
+            stale.add(name)
+    return {name: needs[name] & stale for name in order if name in stale}
+
+
+def locked_items() -> set[str]:
+    return set(load_yaml(LOCK)["stages"]) if LOCK.exists() else set()
+
+
+def order_lock(new: list[str]) -> None:
+    """DVC appends a new item to dvc.lock when it ends; put the new ones into their order."""
+    if not new:
+        return
+    with Repo(".") as repo, repo.lock, repo.scm_context() as changes:
+        with modify_yaml(LOCK) as lock:
+            for name in new:
+                lock["stages"][name] = lock["stages"].pop(name)
+        changes.track_file(str(LOCK))
 
 
 def run(waiting: dict[str, set[str]], jobs: int) -> bool:

@@ -61,6 +61,8 @@ def work_folder(stage: str, item: str, settings: Any, inputs: Iterable[Path]) ->
         shutil.rmtree(folder, ignore_errors=True)
         write_json(key, value)
     (folder / "out").mkdir(exist_ok=True)
+    for half_written in folder.rglob(".*.tmp"):
+        half_written.unlink()
     return folder
 
 

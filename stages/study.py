@@ -16,7 +16,7 @@ import yaml
 
 from integer_tickets.errors import UserError
 from integer_tickets.files import write_text
-from integer_tickets.params import merge, parse_params
+from integer_tickets.params import Data, merge, parse_params
 
 ROOT = Path(__file__).resolve().parent.parent
 PRESETS = ROOT / "presets"
@@ -48,7 +48,7 @@ def study(name: str, data: Path | None, out: Path | None, jobs: int, targets: li
     checkout = ROOT / ".study" / name
     check_out(checkout)
     write_text(checkout / "params.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
-    place_data(params.data.source, data, checkout)
+    place_data(params.data, data, checkout)
     environment = {**os.environ, "PYTHONPATH": f"{checkout}{os.pathsep}{checkout / 'src'}"}
     command = [sys.executable, "-m", "stages.run", "-j", str(jobs), *targets]
     if subprocess.run(command, cwd=checkout, env=environment).returncode:
@@ -58,15 +58,25 @@ def study(name: str, data: Path | None, out: Path | None, jobs: int, targets: li
 
 
 def with_preset(preset: Path) -> dict[str, Any]:
-    values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    changes = yaml.safe_load(preset.read_text(encoding="utf-8")) or {}
-    return merge(values, changes)
+    return merge(_read(ROOT / "params.yaml"), _read(preset))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path.relative_to(ROOT)}: not valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path.relative_to(ROOT)}: expected blocks of parameters, as in params.yaml")
+    return values
 
 
 def check_out(checkout: Path) -> None:
     """The tracked and new files of this project as they are now, in a Git worktree that shares the DVC cache."""
     git = ["git", "-C", str(ROOT)]
     if not checkout.exists():
+        if subprocess.run([*git, "rev-parse", "--verify", "HEAD"], capture_output=True).returncode:
+            raise UserError("a study works in a Git worktree: make this folder a Git repository with a commit first")
         subprocess.run([*git, "worktree", "prune"], check=True)
         subprocess.run([*git, "worktree", "add", "--quiet", "--detach", str(checkout)], check=True)
     tracked = subprocess.run([*git, "ls-files", "-z", "-co", "--exclude-standard"], check=True, capture_output=True)
@@ -88,9 +98,10 @@ def check_out(checkout: Path) -> None:
     subprocess.run([sys.executable, "-m", "dvc", "cache", "dir", "-q", "--local", cache], cwd=checkout, check=True)
 
 
-def place_data(source: str, data: Path | None, checkout: Path) -> None:
-    folder = checkout / "data"
-    if source != "files":
+def place_data(settings: Data, data: Path | None, checkout: Path) -> None:
+    """Copy the files of a corpus to where the checkout's parameters look for them."""
+    folder = checkout / settings.folder
+    if settings.source != "files":
         return
     if data is None:
         if not any(path.name != "README.md" for path in folder.glob("*")):
@@ -98,6 +109,7 @@ def place_data(source: str, data: Path | None, checkout: Path) -> None:
         return
     if not data.is_dir():
         raise UserError(f"{data}: no such folder")
+    folder.mkdir(parents=True, exist_ok=True)
     for path in sorted(data.iterdir()):
         if path.is_file():
             shutil.copy2(path, folder / path.name)

@@ -10,6 +10,8 @@ from integer_tickets.data.batches import Split
 from integer_tickets.model.quantized import QuantizedTransformer
 from integer_tickets.model.transformer import Transformer, initialise, linear_names
 
+torch.set_num_threads(1)  # as the pipeline does; on a busy machine, threads that wait for each other cost minutes
+
 KINDS = ["inhibitor", "unsigned", "softmax"]
 VOCABULARY, POSITIONS = 40, 12
 CALIBRATION = [*range(1, POSITIONS + 1)] * 8

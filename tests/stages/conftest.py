@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,12 +81,10 @@ class Checkout:
         self.git("add", "--all")
         self.git("commit", "--quiet", "--message", message)
 
-    def repro(self) -> set[str]:
-        """Bring everything up to date, two items at a time; the items that really ran."""
-        shutil.rmtree(self.root / ".work" / "logs", ignore_errors=True)
-        self.python("stages.run", "-j", "2")
-        logs = [path.read_text() for path in self.root.glob(".work/logs/*.log")]
-        return ran("\n".join(logs))
+    def repro(self, *options: str) -> set[str]:
+        """Bring everything up to date, one item after the other; those that really ran."""
+        output = self.dvc("repro", *options).stdout
+        return {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")}
 
     def change(self, changes: dict[str, Any]) -> None:
         """Lay changes over params.yaml."""
@@ -120,11 +117,6 @@ class Checkout:
         return made
 
 
-def ran(output: str) -> set[str]:
-    """The items that DVC says it ran."""
-    return {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")}
-
-
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """The project, its pipeline run to the end and committed. Not to be changed: tests work on copies."""
@@ -152,9 +144,3 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 def copied(finished: Checkout, tmp_path: Path) -> Checkout:
     """A copy that a test may change."""
     return finished.copy(tmp_path / "copy")
-
-
-@pytest.fixture(scope="session")
-def grid(finished: Checkout) -> Callable[[str], str]:
-    """The item of a stage for one attention, as DVC calls it."""
-    return lambda stage: next(name for name in finished.locked() if name.startswith(f"{stage}@inhibitor"))

@@ -1,17 +1,29 @@
 """Stages that are killed: nothing half-written is taken for finished, and the next run goes on and ends the same."""
 
+import os
 import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from stages import runner
 from tests.stages.conftest import Checkout
 
-ITEM = ["--attention", "inhibitor", "--variant", "float", "--seed", "0"]
 NAME = "inhibitor-float-0"
+ITEM = ["--attention", "inhibitor", "--variant", "float", "--seed", "0"]
+KILLED_AT = [
+    ("teacher", "teacher", "out/predictions"),
+    ("train_dense", f"ladder/{NAME}/dense", "run/checkpoint"),
+    ("controls", f"controls/{NAME}", "run_shuffled_02/checkpoint"),
+    ("quantize", f"integer/{NAME}", "out/level_02_int8/ticket"),
+    ("distill", f"distilled/{NAME}", "out/level_02_int4/master"),
+]
+"""Stages, their outputs below artifacts/, and a part of the path of the file during whose writing they are killed."""
 
 
 def killed(checkout: Checkout, at: str, *stage: str) -> None:
@@ -19,79 +31,57 @@ def killed(checkout: Checkout, at: str, *stage: str) -> None:
     assert checkout.python("stages", *stage, check=False, PROBE_KILL=at).returncode == -signal.SIGKILL
 
 
-def without(checkout: Checkout, folder: str) -> Path:
-    """Remove an output; where it was."""
-    shutil.rmtree(checkout.root / folder)
-    return checkout.root / folder
-
-
 def test_a_killed_ladder_goes_on_and_repeats_no_finished_level(copied):
-    stage = ["prune_rewind", *ITEM, "--segment", "upper"]
+    stage = ["prune_rewind", *ITEM, "--segment", "upper", "--levels", "1-2"]
+    out, work = copied.root / f"artifacts/ladder/{NAME}/upper", copied.root / f".work/prune_rewind/{NAME}-upper"
     expected = copied.content(f"artifacts/ladder/{NAME}/upper")
-    out = without(copied, f"artifacts/ladder/{NAME}/upper")
-    work = copied.root / ".work" / "prune_rewind" / f"{NAME}-upper"
+    shutil.rmtree(out)
     killed(copied, "run_02/checkpoint", *stage)  # in the first epoch of the second level
-    first = (work / "out" / "level_01" / "model.safetensors").stat()
+    first = (work / "out/level_01/model.safetensors").stat()
     killed(copied, "out/level_02/predictions", *stage)  # with a part of the second level written
-    assert not out.exists()
-    assert list((work / "out" / "level_02").glob(".*.tmp"))
+    assert list((work / "out/level_02").glob(".*.tmp")) and not out.exists()
     copied.python("stages", *stage)
     assert copied.content(f"artifacts/ladder/{NAME}/upper") == expected
-    again = (out / "level_01" / "model.safetensors").stat()
+    again = (out / "level_01/model.safetensors").stat()
     assert (again.st_ino, again.st_mtime_ns) == (first.st_ino, first.st_mtime_ns)
     assert not work.exists()
 
 
-@pytest.mark.parametrize(
-    ("stage", "out", "at"),
-    [
-        ("teacher", "teacher", "out/predictions"),
-        ("train_dense", f"ladder/{NAME}/dense", "run/checkpoint"),
-        ("controls", f"controls/{NAME}", "run_shuffled_02/checkpoint"),
-        ("quantize", f"integer/{NAME}", "out/level_02_int8/ticket"),
-        ("distill", f"distilled/{NAME}", "out/level_02_int4/master"),
-    ],
-)
-def test_every_stage_goes_on_where_it_was_killed(copied, stage, out, at):
-    expected = copied.content(f"artifacts/{out}")
-    without(copied, f"artifacts/{out}")
-    arguments = [] if stage == "teacher" else ITEM
-    killed(copied, at, stage, *arguments)
-    assert not (copied.root / "artifacts" / out).exists()
-    copied.python("stages", stage, *arguments)
-    assert copied.content(f"artifacts/{out}") == expected
+def test_every_stage_goes_on_where_it_was_killed(finished, tmp_path):
+    def check(stage: str, out: str, at: str) -> bool:
+        copied = finished.copy(tmp_path / stage)
+        expected = copied.content(f"artifacts/{out}")
+        shutil.rmtree(copied.root / "artifacts" / out)
+        arguments = [] if stage == "teacher" else ITEM
+        killed(copied, at, stage, *arguments)
+        half = (copied.root / "artifacts" / out).exists()
+        copied.python("stages", stage, *arguments)
+        return not half and copied.content(f"artifacts/{out}") == expected
 
-
-def test_unfinished_work_under_other_settings_is_not_taken_up(copied):
-    out = without(copied, f"artifacts/ladder/{NAME}/lower")
-    stage = ["prune_rewind", *ITEM, "--segment", "lower"]
-    killed(copied, "out/level_03/info.json", *stage)
-    work = copied.root / ".work" / "prune_rewind" / f"{NAME}-lower"
-    before = (work / "key.json").read_text()
-    copied.change({"prune": {"keep": 0.5}})
-    killed(copied, "run_03/checkpoint", *stage)
-    assert (work / "key.json").read_text() != before
-    assert not list((work / "out").iterdir()) and not out.exists()
+    with ThreadPoolExecutor(2) as pool:
+        same = list(pool.map(check, *zip(*KILLED_AT, strict=True)))
+    assert [stage for (stage, _, _), well in zip(KILLED_AT, same, strict=True) if not well] == []
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="Linux alone ends a process with its parent")
-@pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
-def test_a_killed_dvc_takes_its_stage_along(copied, shell):
-    if not Path(shell).exists():
-        pytest.skip(f"no {shell}")
+def test_a_killed_dvc_takes_its_stage_along(copied):
     lock = copied.lock
     item = f"train_dense@{NAME}"
     command = ["python", "-m", "dvc", "repro", "--single-item", "--force", item]
-    environment = copied.environment(SHELL=shell, PROBE_HANG="run/checkpoint")
+    environment = copied.environment(SHELL="/bin/sh", PROBE_HANG="run/checkpoint")
     quiet = subprocess.DEVNULL
     with subprocess.Popen(command, cwd=copied.root, env=environment, stdin=quiet, stdout=quiet, stderr=quiet) as parent:
         note = copied.root / "hanging.pid"
-        wait_for(lambda: parent.poll() is not None or (note.exists() and note.read_text()))
+        wait_for(lambda: parent.poll() is not None or (note.exists() and note.read_text() != ""))
         assert parent.poll() is None
         stage = int(note.read_text())
         assert alive(stage)
         parent.kill()
-    wait_for(lambda: not alive(stage))
+    try:
+        wait_for(lambda: not alive(stage))
+    finally:
+        if alive(stage):
+            os.kill(stage, signal.SIGKILL)
     copied.dvc("repro", "--single-item", item)
     assert copied.lock == lock
 
@@ -105,9 +95,49 @@ def alive(process: int) -> bool:
     return state not in "ZX"
 
 
-def wait_for(condition) -> None:
+def wait_for(condition: Callable[[], bool]) -> None:
     for _ in range(1200):
         if condition():
             return
         time.sleep(0.05)
     raise AssertionError("waited a minute in vain")
+
+
+@pytest.fixture
+def unfinished(tmp_path, monkeypatch):
+    """A function that opens the folder of unfinished work, after a run that was killed while it wrote."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "input").mkdir()
+    (tmp_path / "input" / "weights").write_bytes(b"1")
+
+    def open_folder(settings: object = (1, "a"), stage: str = "train_dense") -> Path:
+        return runner.work_folder(stage, "item", settings, [Path("input")])
+
+    work = open_folder()
+    (work / "out" / "level_00").mkdir()
+    (work / "out" / "level_00" / "model").write_text("whole")
+    (work / "out" / "level_00" / ".info.json.17.tmp").write_text("hal")
+    return open_folder
+
+
+def test_unfinished_work_is_taken_up_without_what_is_half_written(unfinished, tmp_path):
+    out = unfinished() / "out" / "level_00"
+    assert [path.name for path in out.iterdir()] == ["model"]
+    published = tmp_path / "artifacts" / "item"
+    published.mkdir(parents=True)
+    (published / "old").write_text("old")
+    runner.publish(unfinished(), published)
+    assert [path.name for path in sorted(published.rglob("*"))] == ["level_00", "model"]
+    assert not (tmp_path / ".work" / "train_dense" / "item").exists()
+
+
+@pytest.mark.parametrize("other", ["settings", "input", "code"])
+def test_unfinished_work_under_other_circumstances_is_thrown_away(unfinished, tmp_path, monkeypatch, other):
+    settings: object = (1, "a")
+    if other == "settings":
+        settings = (1, "b")
+    elif other == "input":
+        (tmp_path / "input" / "weights").write_bytes(b"2")
+    else:
+        monkeypatch.setattr(runner, "sources_of_stage", lambda stage: ["stages/runner.py"])
+    assert list((unfinished(settings) / "out").iterdir()) == []
