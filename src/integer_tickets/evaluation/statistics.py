@@ -9,7 +9,8 @@ noise as large as in practice, simulations put the coverage of the 95 % interval
 
 p-value: two-sided Student test of the mean difference. Its variance is that of the means over seeds plus that of the
 means over sentences, minus what both contain, and at least that over sentences; degrees of freedom by Satterthwaite
-(1946), so that three seeds weigh as three. For a single seed there is nothing to say about training noise: McNemar's exact test over the sentences.
+(1946), so that three seeds weigh as three. For a single seed there is nothing to say about training noise: McNemar's
+exact test over the sentences.
 """
 
 from dataclasses import dataclass
