@@ -5,6 +5,7 @@ DVC runs one stage after the other. Here every item whose inputs are ready is st
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -15,6 +16,9 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc.repo.reproduce import collect_stages, plan_repro
 from dvc.utils.serialize import load_yaml, modify_yaml
+
+from integer_tickets.errors import UserError
+from integer_tickets.params import load_params
 
 LOCK = Path("dvc.lock")
 LOGS = Path(".work/logs")
@@ -29,9 +33,14 @@ def main() -> None:
     parser.add_argument("targets", nargs="*", help="stages or items and what they need (default: all)")
     arguments = parser.parse_intermixed_args()
     try:
+        load_params()  # a fault in params.yaml is said once, before anything starts
         waiting = stale_items(arguments.targets)
-    except DvcException as error:
+    except (DvcException, UserError) as error:
         raise SystemExit(f"run: {error}") from None
+    # Stages call `python`: let it be this one, whether or not its environment is activated.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    if waiting:
+        print(f"{len(waiting)} items to run, {arguments.jobs} at a time", flush=True)
     before = locked_items()
     try:
         if waiting and not run(waiting, arguments.jobs):

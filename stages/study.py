@@ -87,12 +87,14 @@ def check_out(checkout: Path) -> None:
         if not target.exists() or target.read_bytes() != source.read_bytes():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target)
-    lock = ROOT / "reports" / "studies" / checkout.name / "dvc.lock"
+    earlier = ROOT / "reports" / "studies" / checkout.name
     if not (checkout / ".study-began").exists():  # a fresh checkout holds the lock and reports of the default run
         shutil.rmtree(checkout / "reports", ignore_errors=True)
         (checkout / "dvc.lock").unlink(missing_ok=True)
-        if lock.exists():
-            shutil.copy2(lock, checkout / "dvc.lock")
+        (checkout / "reports").mkdir()
+        for name, folder in (("dvc.lock", "."), ("timings.json", "reports"), ("timings.md", "reports")):
+            if (earlier / name).exists():
+                shutil.copy2(earlier / name, checkout / folder / name)
         (checkout / ".study-began").touch()
     cache = str(ROOT / ".dvc" / "cache")
     subprocess.run([sys.executable, "-m", "dvc", "cache", "dir", "-q", "--local", cache], cwd=checkout, check=True)
@@ -100,9 +102,11 @@ def check_out(checkout: Path) -> None:
 
 def place_data(settings: Data, data: Path | None, checkout: Path) -> None:
     """Copy the files of a corpus to where the checkout's parameters look for them."""
-    folder = checkout / settings.folder
     if settings.source != "files":
         return
+    folder = checkout / settings.folder
+    if not folder.resolve().is_relative_to(checkout.resolve()):
+        raise UserError(f"data.folder = {settings.folder!r}: a study wants a folder inside the project, as data is")
     if data is None:
         if not any(path.name != "README.md" for path in folder.glob("*")):
             raise UserError("this preset reads files: name their folder, as in make study NAME=... DATA=/path/to/it")
@@ -110,6 +114,9 @@ def place_data(settings: Data, data: Path | None, checkout: Path) -> None:
     if not data.is_dir():
         raise UserError(f"{data}: no such folder")
     folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():  # a split of another corpus must not stay
+        if path.is_file() and path.name != "README.md":
+            path.unlink()
     for path in sorted(data.iterdir()):
         if path.is_file():
             shutil.copy2(path, folder / path.name)

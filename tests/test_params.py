@@ -118,6 +118,8 @@ def test_merging_replaces_values_and_lists_and_keeps_the_rest():
         ("data.label", None, "data.label = None: input should be a valid string"),
         # at odds with one another
         ("grid.seeds", [0, 1, 0], "grid: [0, 1, 0] names something twice"),
+        ("quantize.bits", [8, 8, 4], "quantize.bits: something is named twice"),
+        ("controls.kinds", ["reinit", "reinit"], "controls.kinds: something is named twice"),
         ("grid.attentions", ["softmax", "softmax"], "grid: ['softmax', 'softmax'] names something twice"),
         ("grid.variants", ["int9"], "grid.variants names 'int9', but variants has only ['float']"),
         ("grid.segments.1.previous", "dense", "grid: segment 'lower' must follow 'upper' and begin with level 4"),

@@ -2,13 +2,23 @@
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from integer_tickets.errors import UserError
 
+T = TypeVar("T")
+
+
+def _distinct(values: list[T]) -> list[T]:
+    if len(set(values)) != len(values):
+        raise ValueError("something is named twice")
+    return values
+
+
+Distinct = Annotated[list[T], AfterValidator(_distinct)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -85,7 +95,7 @@ class Data(Block):
     source: Literal["builtin", "files", "hub"]
     folder: str
     hub: Hub
-    text: list[str] = Field(min_length=1, max_length=2)
+    text: Distinct[str] = Field(min_length=1, max_length=2)
     label: str
     labels: list[str]
     group: str
@@ -145,21 +155,21 @@ class Prune(Block):
 
 
 class Controls(Block):
-    levels: list[Count]
-    kinds: list[Literal["reinit", "shuffled"]]
+    levels: Distinct[Count]
+    kinds: Distinct[Literal["reinit", "shuffled"]]
 
 
 class Quantize(Block):
-    levels: list[Natural] = Field(min_length=1)
-    bits: list[Bits] = Field(min_length=1)
+    levels: Distinct[Natural] = Field(min_length=1)
+    bits: Distinct[Bits] = Field(min_length=1)
     embedding_bits: Bits
     epochs: Count
     lr: Positive
 
 
 class Distill(Block):
-    levels: list[Natural] = Field(min_length=1)
-    bits: list[Bits] = Field(min_length=1)
+    levels: Distinct[Natural] = Field(min_length=1)
+    bits: Distinct[Bits] = Field(min_length=1)
     epochs: Count
     lr: Positive
     temperature: Positive
@@ -180,7 +190,7 @@ class Evaluate(Block):
 
 
 class Benchmark(Block):
-    batches: list[Count] = Field(min_length=1)
+    batches: Distinct[Count] = Field(min_length=1)
     rounds: Count
 
 

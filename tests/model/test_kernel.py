@@ -276,6 +276,24 @@ def test_is_built_once(fresh, monkeypatch):
     assert (fresh / "cache" / files[0]).stat().st_mtime_ns == before.st_mtime_ns
 
 
+def test_several_processes_may_build_it_at_once(tmp_path):
+    code = "from integer_tickets.model.kernel import available; print(available('baseline'))"
+    environment = {**os.environ, "INTEGER_TICKETS_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", code]
+    running = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [process.communicate()[0].strip() for process in running] == ["None"] * 3
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_minus_zero_is_zero(isa):
+    q, k = torch.tensor([[[[-0.0]]]], requires_grad=True), torch.tensor([[[[0.0]]]], requires_grad=True)
+    v, gamma, delta = torch.ones(1, 1, 1, 1), torch.ones(1), torch.tensor([-0.5])
+    fused_inhibitor(q, k, v, gamma, delta, isa=isa).sum().backward()
+    assert q.grad is not None and k.grad is not None
+    assert q.grad.item() == 0 and k.grad.item() == 0
+
+
 def test_no_compiler_is_a_reason(fresh, monkeypatch):
     monkeypatch.setenv("PATH", str(fresh))
     assert available("baseline") == "no C compiler found (cc or gcc)"

@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from integer_tickets.errors import UserError
 from integer_tickets.tickets.masks import dense_masks, density, prune, scale_of, shuffled
 
 relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine fails nothing
@@ -62,7 +63,7 @@ def test_exactly_the_most_important_stay(layer, keep):
     weights, masks, scales = layer
     count = int(np.floor(keep * alive(masks) + 0.5))
     if count == 0:
-        with pytest.raises(ValueError, match="leaves none"):
+        with pytest.raises(UserError, match="none would be left"):
             prune(weights, masks, scales, keep, "global")
         return
     kept = prune(weights, masks, scales, keep, "global")
@@ -126,10 +127,10 @@ def test_a_ladder_of_ternary_weights_stays_exact():
 @pytest.mark.parametrize("scope", ["global", "layerwise"])
 def test_keeping_nothing_is_refused(scope):
     weights = {"a": torch.ones(2, 2), "b": torch.ones(1, 1)}
-    with pytest.raises(ValueError, match=r"keeping 0\.05 of \d weights leaves none"):
+    with pytest.raises(UserError, match=r"prune\.keep = 0\.05: of \d weights .* none would be left"):
         prune(weights, dense_masks(weights, ["a", "b"]), {"a": 1.0, "b": 1.0}, 0.05, scope)
     empty = {"a": torch.zeros(2, 2, dtype=torch.bool)}
-    with pytest.raises(ValueError, match=r"keeping 0\.9 of 0 weights leaves none"):
+    with pytest.raises(UserError, match=r"prune\.keep = 0\.9: of 0 weights .* none would be left"):
         prune(weights, empty, {"a": 1.0}, 0.9, scope)
 
 

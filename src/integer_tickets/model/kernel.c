@@ -208,6 +208,11 @@ static void transpose(float *to, const float *from, int64_t rows, int64_t column
         }
 }
 
+/* -0 becomes 0, so that no difference of q and k is -0, which one of the forms of sign_of takes for negative. */
+static void drop_sign_of_zero(float *x, int64_t count) {
+    for (int64_t i = 0; i < count; i++) x[i] += 0.0f;
+}
+
 static void begin(const problem *p, space *w, int64_t pair) {
     const uint8_t *valid = p->valid ? p->valid + pair / p->heads * p->n : NULL;
     w->keys = 0;
@@ -217,6 +222,8 @@ static void begin(const problem *p, space *w, int64_t pair) {
     gather(w->q, &p->q, p, pair, NULL, p->n, padded(p->n, ROWS), w->deep);
     gather(w->k, &p->k, p, pair, w->key, w->keys, w->wide, w->deep);
     gather(w->v, &p->v, p, pair, w->key, w->keys, w->wide, w->deep);
+    drop_sign_of_zero(w->q, padded(p->n, ROWS) * w->deep);
+    drop_sign_of_zero(w->k, w->wide * w->deep);
 }
 
 /* Z of ROWS queries, beginning with row q. */

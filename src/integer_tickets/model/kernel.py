@@ -5,6 +5,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from integer_tickets.files import replacing
 from integer_tickets.model.inhibitor import IntegerRule, check
 
 SOURCE = Path(__file__).with_name("kernel.c")
@@ -68,8 +68,11 @@ def _compiled(isa: str) -> Path:
     folder = os.environ.get("INTEGER_TICKETS_CACHE") or Path.home() / ".cache" / "integer-tickets"
     path = Path(folder) / f"inhibitor-{isa}-{key}.so"
     if not path.exists():
-        with replacing(path) as temporary:
-            run("-o", str(temporary), str(SOURCE))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as own:  # several processes may build at the same time
+            built = Path(own) / path.name
+            run("-o", str(built), str(SOURCE))
+            os.replace(built, path)
     return path
 
 

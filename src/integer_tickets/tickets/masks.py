@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from integer_tickets.errors import UserError
 from integer_tickets.training.state import Masks, Weights
 
 
@@ -28,7 +29,7 @@ def prune(weights: Weights, masks: Masks, scales: Mapping[str, float], keep: flo
 
     The count is exact, round-half-up of keep times the living weights, over all layers (`global`) or in each
     (`layerwise`); of equal importances the lower flat index survives (layers in the order of `masks`).
-    Raises ValueError if nothing would be left of a layer group.
+    Raises UserError if nothing would be left.
     """
     if scope == "layerwise":
         kept: Masks = {}
@@ -40,7 +41,7 @@ def prune(weights: Weights, masks: Masks, scales: Mapping[str, float], keep: flo
     candidates = np.flatnonzero(alive)
     count = int(np.floor(keep * len(candidates) + 0.5))
     if count < 1:
-        raise ValueError(f"keeping {keep} of {len(candidates)} weights leaves none")
+        raise UserError(f"prune.keep = {keep}: of {len(candidates)} weights ({', '.join(masks)}) none would be left")
     order = np.argsort(-importance[candidates], kind="stable")
     survivors = np.zeros(len(alive), bool)
     survivors[candidates[order[:count]]] = True
