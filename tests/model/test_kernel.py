@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from integer_tickets.model import kernel
-from integer_tickets.model.inhibitor import IntegerRule, inhibitor
+from integer_tickets.model.attention import IntegerRule, inhibitor
 from integer_tickets.model.kernel import available, fused_inhibitor, library
 
 pytestmark = pytest.mark.skipif(available("baseline") is not None, reason=str(available("baseline")))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from integer_tickets.model.inhibitor import IntegerRule, check
+from integer_tickets.model.attention import IntegerRule, check
 
 SOURCE = Path(__file__).with_name("kernel.c")
 # No -ffast-math, here or for speed: it would let the compiler reorder sums, and linking with it makes the whole
@@ -122,7 +122,7 @@ def fused_inhibitor(
     rule: IntegerRule | None = None,
     isa: str = "avx2",
 ) -> Tensor:
-    """`inhibitor` (model/inhibitor.py: the same contract and gradients) for float32 tensors on the CPU, fused.
+    """`inhibitor` (model/attention.py: the same contract and gradients) for float32 tensors on the CPU, fused.
 
     The bits of result and gradients do not depend on padding, number of threads (torch.get_num_threads()) or
     `isa`; those of H, dq, dk and dv not on the rest of the batch either. Memory grows as batch * heads * n * n.

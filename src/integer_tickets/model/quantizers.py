@@ -14,7 +14,7 @@ from torch import Tensor
 from integer_tickets.errors import UserError
 from integer_tickets.integer import torch_ops
 from integer_tickets.integer.rounding import Rule
-from integer_tickets.model.inhibitor import IntegerRule
+from integer_tickets.model.attention import IntegerRule
 
 HIGHEST = {8: 127, 4: 7, 3: 3, 2: 1}  # largest weight of a symmetric grid; 2 bits are ternary
 

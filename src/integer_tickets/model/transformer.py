@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from integer_tickets.model.inhibitor import IntegerRule, inhibitor
+from integer_tickets.model.attention import IntegerRule, inhibitor
 from integer_tickets.model.kernel import available, fused_inhibitor
 
 NORM_UNIT = 1 / 16  # value of one integer step after normalization (docs/arithmetic.md)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from integer_tickets.model.inhibitor import IntegerRule, inhibitor
+from integer_tickets.model.attention import IntegerRule, inhibitor
 
 
 def loops(q, k, v, gamma, delta, valid, signed):
