@@ -1,7 +1,7 @@
 # Integer Tickets
 #
 #   make repro                        set up, run the pipeline, show the results
-#   make study NAME=sst2 [DATA=...]   run presets/sst2.yaml beside the default run
+#   make study NAME=sst2 [DATA=...]   run presets/sst2.yaml beside the default run; SET="grid.seeds=[0]": a part of it
 #   make test                         lint, types, tests
 #   make setup                        only set up .venv (the others do it when needed)
 #   make lock                         bring requirements.lock up to date with pyproject.toml (needs uv)
@@ -47,7 +47,7 @@ repro: $(STAMP)
 
 study: $(STAMP)
 	@test -n "$(NAME)" || { echo "make study: name a preset, as in make study NAME=sst2" >&2; exit 2; }
-	.venv/bin/python -m stages.study $(NAME) $(if $(DATA),--data "$(DATA)")
+	.venv/bin/python -m stages.study $(NAME) $(if $(DATA),--data "$(DATA)") $(if $(SET),--set "$(SET)")
 
 test: $(STAMP)
 	.venv/bin/ruff check .

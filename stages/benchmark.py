@@ -16,7 +16,17 @@ from integer_tickets.files import write_json, write_text
 from integer_tickets.integer import artefact
 from integer_tickets.params import WEIGHT_NAMES, load_params, own_bits
 from integer_tickets.report.markdown import timings_page
-from stages.models import DATA, DISTILLED, Item, build, level_folder, prepare_torch, read_float_model, rows_of
+from stages.models import (
+    DATA,
+    DISTILLED,
+    Item,
+    build,
+    level_folder,
+    level_name,
+    prepare_torch,
+    read_float_model,
+    rows_of,
+)
 
 REPORTS = Path("reports")
 SLOWEST = 16  # largest batch for the reference engine, which is for reading, not for speed
@@ -44,8 +54,8 @@ def main() -> None:
             if attention == "softmax":
                 for engine, call in onnx_runtime(model, ids, counts, params.runtime.threads).items():
                     contestants[f"{attention} float dense", engine] = call
-            name = f"level_{params.distill.levels[-1]:02d}_{weights}"
-            network = artefact.load(DISTILLED / item.name / name / "ticket.safetensors").network
+            final = DISTILLED / item.name / level_name(params.distill.levels[-1].level) / weights
+            network = artefact.load(final / "ticket.safetensors").network
             for engine in ("torch", "reference"):
                 if engine == "torch" or batch <= SLOWEST:
                     contestants[f"{attention} {weights} ticket", f"integer, {engine}"] = integer(

@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PLACES = {"integer_tickets": ROOT / "src", "stages": ROOT}
 TIMED = {"benchmark"}  # measured on demand only: a change of its code is no reason to measure again
-DATA_FILES = {"integer_tickets.model.kernel": ["src/integer_tickets/model/kernel.c"]}
+COMPILED = {"integer_tickets.model.library": "src/integer_tickets/model/*.[ch]"}  # what a module compiles
 
 
 def sources_of(module: str) -> list[str]:
@@ -26,8 +26,9 @@ def sources_of(module: str) -> list[str]:
         found[name] = path
         waiting += _imports(name, path)
         waiting += [name.rpartition(".")[0]]
-    extra = [file for name in found for file in DATA_FILES.get(name, [])]
-    return sorted({str(path.relative_to(ROOT)) for path in found.values() if path.stat().st_size} | set(extra))
+    files = {path for path in found.values() if path.stat().st_size}
+    files |= {path for name in found if name in COMPILED for path in ROOT.glob(COMPILED[name])}
+    return sorted(path.relative_to(ROOT).as_posix() for path in files)
 
 
 def sources_of_stage(stage: str) -> list[str]:

@@ -74,26 +74,31 @@ def main() -> None:
     summary: list[dict[str, Any]] = []
     right: dict[Configuration, Array] = {}
 
-    def judge(configuration: Configuration, predictions: dict[str, Array], fixed: dict[str, Any]) -> None:
-        """`predictions` (seeds, rows) of each split."""
+    def judge(
+        configuration: Configuration, sizes: dict[str, Any], runs: list[tuple[dict[str, Any], dict[str, Array]]]
+    ) -> None:
+        """`runs`: of each seed the columns that say which model it is, and its predictions (rows,) of each split."""
+        own = [row for fixed, predicted in runs for row in result_rows(fixed, predicted, labels, classes)]
+        predictions = {name: np.stack([predicted[name] for _, predicted in runs]) for name in splits}
+        found.extend(own)
         right[configuration] = predictions[headline] == labels[headline]
-        summary.extend(summary_rows(columns_of(configuration) | fixed, predictions, labels, classes, params.evaluate))
+        fixed = columns_of(configuration) | sizes
+        summary.extend(summary_rows(fixed, own, predictions, labels, classes, params.evaluate))
 
     for configuration, group in groups.items():
-        for model in group:
-            found += result_rows(describe(model), model.predictions, labels, classes)
-        density = np.mean([model.info["density"] for model in group])
-        sizes = {"density": round(float(density), 6), "bits": round(np.mean([model.bits for model in group]))}
-        judge(configuration, {name: np.stack([m.predictions[name] for m in group]) for name in splits}, sizes)
+        bits = [model.bits for model in group if model.bits is not None]
+        sizes = {
+            "density": round(float(np.mean([model.info["density"] for model in group])), 6),
+            "bits": round(np.mean(bits)) if bits else None,
+        }
+        judge(configuration, sizes, [(describe(model), model.predictions) for model in group])
     for baseline in baselines(labels):
-        configuration = Configuration("baseline", baseline.name)
-        fixed: dict[str, Any] = {"role": baseline.name, "bits": baseline.bits}
-        found += result_rows(fixed, baseline.predictions, labels, classes)
-        judge(configuration, {name: column[None] for name, column in baseline.predictions.items()}, fixed)
+        fixed = {"role": baseline.name, "bits": baseline.bits}
+        judge(Configuration("baseline", baseline.name), fixed, [(fixed, baseline.predictions)])
 
     best = best_final(networks, labels["selection"])
     pairs = zip(labels[headline].tolist(), best.predictions[headline].tolist(), strict=True)
-    costs, bits = cost_tables(networks, params, classes, splits[headline].lengths)
+    costs, parts = cost_tables(networks, params, classes, splits[headline].lengths)
     corpus_name = corpus.statistics["corpus"]
     with replacing(OUT) as out:
         write_table(out / "results.csv", ({"corpus": corpus_name, **row} for row in found), RESULT_COLUMNS)
@@ -102,15 +107,15 @@ def main() -> None:
         write_table(out / "training.csv", (row for model in models for row in training_rows(model)))
         write_table(out / "overlaps.csv", overlap_rows(groups), OVERLAP_COLUMNS)
         write_table(out / "operations.csv", costs)
-        write_table(out / "bits.csv", bits)
+        write_table(out / "bits.csv", parts)
         names = corpus.labels
         rows_of_best = ({"actual": names[a], "predicted": names[p], "model": best.entry.name} for a, p in sorted(pairs))
         write_table(out / "confusion.csv", rows_of_best)
         write_json(out / "agreement.json", agreed)
         write_text(out / "finished", "finished\n")  # never changes: what benchmark waits for
         shutil.rmtree(OUT, ignore_errors=True)
-    accuracy = (best.predictions[headline] == labels[headline]).mean()
-    print(f"{len(models)} models judged; {best.entry.name}: {accuracy:.4f} accuracy on {headline}")
+    accuracy = 100 * (best.predictions[headline] == labels[headline]).mean()
+    print(f"{len(models)} models evaluated; the one to ship: {best.entry.name}, {accuracy:.2f} % right on {headline}")
 
 
 def remove_stale(params: Params) -> None:
@@ -122,7 +127,7 @@ def remove_stale(params: Params) -> None:
         else:
             path.unlink()
     if left_over:
-        print(f"removed what the grid in params.yaml does not name: {', '.join(map(str, left_over))}")
+        print(f"removed what params.yaml does not name: {', '.join(map(str, left_over))}")
 
 
 def baselines(labels: Mapping[str, Array]) -> list[Baseline]:

@@ -16,16 +16,16 @@ from integer_tickets.errors import UserError
 from integer_tickets.integer import artefact, torch_engine
 from integer_tickets.model.lowering import lower
 from integer_tickets.model.quantized import QuantizedTransformer
-from integer_tickets.params import WEIGHT_NAMES, Params
+from integer_tickets.params import WEIGHT_NAMES
 from integer_tickets.training.loop import Result, predict
 from integer_tickets.training.state import save_model
-from stages.models import Item, build, finish, reported, rows_of
+from stages.models import Job, build, finish, reported, rows_of
 
 CHECKED = 256  # sentences on which simulation and integer engine are compared before a network is accepted
 
 
-def quantized_model(params: Params, corpus: Corpus, item: Item, bits: int) -> QuantizedTransformer:
-    model = build(params, corpus, item.attention, WEIGHT_NAMES[bits])
+def quantized_model(job: Job, bits: int) -> QuantizedTransformer:
+    model = build(job.params, job.corpus, job.item.attention, WEIGHT_NAMES[bits], job.item.variant)
     assert isinstance(model, QuantizedTransformer)
     return model
 
@@ -36,17 +36,17 @@ def write_integer_model(
     masks: Mapping[str, Tensor],
     result: Result,
     info: Mapping[str, Any],
-    corpus: Corpus,
-    settings: list[str],
+    job: Job,
 ) -> None:
     """Lower, save, read back, and predict with the torch engine; the simulation must agree on selection."""
+    corpus = job.corpus
     network = lower(model.cpu(), masks, corpus.labels)
     provenance = {
         **{key: info[key] for key in ("role", "attention", "variant", "seed", "level", "rewind", "distilled")},
         "density": info["density"],
         "corpus": corpus.statistics["corpus"],
         "data_sha256": _sha256(corpus.statistics),
-        "params_sha256": _sha256(settings),
+        "params_sha256": _sha256(ancestry(job, info["distilled"])),
     }
     path = folder / "ticket.safetensors"
     artefact.save(path, network, corpus.tokenizer, provenance)
@@ -57,6 +57,14 @@ def write_integer_model(
     _compare(model, network.logit_multiplier / 2**network.logit_shift, logits["selection"], corpus)
     save_model(folder / "master.safetensors", result.weights, masks)
     finish(folder, logits, result.history, {**info, "bits": artefact.artefact_bits(path)})
+
+
+def ancestry(job: Job, distilled: bool) -> dict[str, Any]:
+    """Every parameter that a network depends on beside its data; not which other levels and widths are made."""
+    values = job.params.model_dump(mode="json")
+    named = ["runtime", "model", "train", "prune", "quantize", *(["teacher", "distill"] if distilled else [])]
+    chosen = {name: {k: v for k, v in values[name].items() if k not in ("levels", "bits")} for name in named}
+    return chosen | {"variant": values["variants"][job.item.variant]}
 
 
 def _compare(model: QuantizedTransformer, unit: float, logits: Tensor, corpus: Corpus) -> None:

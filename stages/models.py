@@ -3,8 +3,7 @@
 import argparse
 import csv
 import io
-import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +12,17 @@ import torch
 from torch import Tensor
 
 from integer_tickets.data.batches import Split, evaluation_batches, pad
-from integer_tickets.data.corpus import Corpus
+from integer_tickets.data.corpus import Corpus, load_corpus
 from integer_tickets.errors import UserError
 from integer_tickets.files import read_json, write_json, write_text
 from integer_tickets.model.kernel import available
 from integer_tickets.model.quantized import QuantizedTransformer
 from integer_tickets.model.transformer import Transformer
-from integer_tickets.params import WEIGHT_BITS, Params, Shape
+from integer_tickets.params import WEIGHT_BITS, Params, Shape, Variant, embedding_bits, load_params
 from integer_tickets.tickets.masks import density
 from integer_tickets.training.loop import Result, Schedule, predict
 from integer_tickets.training.state import Weights, load_model, save_model, save_tensors
+from stages.runner import work_folder
 
 DATA = Path("artifacts/data")
 TEACHER = Path("artifacts/teacher")
@@ -36,12 +36,13 @@ HISTORY = ("epoch", "step", "loss", "lr", "selection_accuracy", "selection_loss"
 
 @dataclass(frozen=True)
 class Item:
-    """One cell of the grid: attention x variant x seed, and the segment where the stage has them."""
+    """One cell of the grid: attention x variant x seed, and a segment or a level where the stage has them."""
 
     attention: str
     variant: str
     seed: int
     segment: str = ""
+    level: int = 0
 
     @property
     def name(self) -> str:
@@ -52,33 +53,77 @@ class Item:
         return LADDER / self.name / part
 
 
-def item_from_arguments(stage: str, params: Params, with_segment: bool = False) -> Item:
+@dataclass(frozen=True)
+class Job:
+    """An item and what its stage works with."""
+
+    item: Item
+    params: Params
+    variant: Variant
+    corpus: Corpus
+    work: Path  # unfinished work; `work / "out"` becomes the item's output
+
+
+def level_name(level: int) -> str:
+    return f"level_{level}"
+
+
+def level_folder(item: Item, params: Params, level: int) -> Path:
+    """Where the trained model of a level lies."""
+    return item.ladder(params.grid.segment_of(level) or "dense") / level_name(level)
+
+
+def item_from_arguments(stage: str, params: Params) -> Item:
+    """The item that the command line names; prune_rewind has a segment, what comes after it a level of its own."""
     parser = argparse.ArgumentParser(prog=f"python -m stages {stage}")
     parser.add_argument("--attention", required=True, choices=params.grid.attentions)
     parser.add_argument("--variant", required=True, choices=params.grid.variants)
     parser.add_argument("--seed", required=True, type=int, choices=params.grid.seeds)
-    if with_segment:
+    if stage == "prune_rewind":
         levels = {segment.id: f"{segment.first}-{segment.last}" for segment in params.grid.segments}
         parser.add_argument("--segment", required=True, choices=list(levels))
         parser.add_argument("--levels", required=True, choices=list(levels.values()))
+    elif stage in ("controls", "quantize", "distill"):
+        chosen = [part.level for part in getattr(params, stage).levels]
+        parser.add_argument("--level", required=True, type=int, choices=chosen)
     arguments = vars(parser.parse_args())
     arguments.pop("levels", None)  # for DVC, which compares commands: a segment cut elsewhere is another one
     return Item(**arguments)
 
 
-def remove_other_segments(item: Item, params: Params) -> None:
-    """Clear the item's ladder of segments of an earlier grid, for a stage that depends on the folder as a whole."""
-    parts = {"dense", *(segment.id for segment in params.grid.segments)}
-    for folder in LADDER.glob(f"{item.name}/*"):
-        if folder.name not in parts:
-            shutil.rmtree(folder, ignore_errors=True)  # a second stage may do the same at this moment
+def begin(stage: str, inputs: Callable[[Item, Params], Iterable[Path]], blocks: Iterable[str]) -> Job:
+    """What every stage with items does first; `inputs` and `blocks` are what its output depends on.
+
+    `blocks` names parts of params, as in quantize.lr, beside the item's variant, runtime and model.
+    """
+    params = load_params()
+    item = item_from_arguments(stage, params)
+    prepare_torch(params)
+    name = "-".join([item.name, *filter(None, [item.segment]), *([str(item.level)] if item.level else [])])
+    settings = chosen_settings(params, item, blocks)
+    work = work_folder(stage, name, settings, [DATA, *inputs(item, params)])
+    return Job(item, params, params.variants[item.variant], load_corpus(DATA), work)
+
+
+def chosen_settings(params: Params, item: Item, blocks: Iterable[str]) -> dict[str, Any]:
+    """The parameters that an item depends on, by name."""
+    values = params.model_dump(mode="json")
+    found: dict[str, Any] = {"variant": values["variants"].get(item.variant)}
+    for block in ("runtime", "model", *blocks):
+        value = values
+        for part in block.split("."):
+            value = value[part]
+        found[block] = value
+    return found
 
 
 def prepare_torch(params: Params) -> None:
-    """Threads and device as the parameters say."""
+    """Threads, device and determinism as the parameters say."""
     torch.set_num_threads(params.runtime.threads)
-    if params.runtime.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("runtime.device = cuda, but PyTorch finds no GPU; set it to cpu")
+    if params.runtime.device == "cuda":
+        if not torch.cuda.is_available():
+            raise UserError("runtime.device = cuda, but PyTorch finds no GPU; set it to cpu")
+        torch.use_deterministic_algorithms(True)
     if params.runtime.kernel == "fused" and params.runtime.device == "cpu":
         reason = available(params.runtime.isa)
         if reason is not None:
@@ -86,9 +131,14 @@ def prepare_torch(params: Params) -> None:
 
 
 def build(
-    params: Params, corpus: Corpus, attention: str, weights: str = "float", shape: Shape | None = None
+    params: Params,
+    corpus: Corpus,
+    attention: str,
+    weights: str = "float",
+    variant: str = "",
+    shape: Shape | None = None,
 ) -> Transformer:
-    """An untrained model: float, or quantization-aware where `weights` names integers."""
+    """An untrained model: float, or quantization-aware where `weights` names integers (then of a variant)."""
     shape = shape or params.model
     arguments: dict[str, Any] = {
         "vocabulary": corpus.tokenizer.size,
@@ -106,8 +156,9 @@ def build(
     }
     if weights == "float":
         return Transformer(**arguments).to(params.runtime.device)
-    bits = {"bits": WEIGHT_BITS[weights], "embedding_bits": params.quantize.embedding_bits}
-    return QuantizedTransformer(**bits, **arguments).to(params.runtime.device)
+    arguments["bits"] = WEIGHT_BITS[weights]
+    arguments["embedding_bits"] = embedding_bits(params.variants[variant], params.quantize)
+    return QuantizedTransformer(**arguments).to(params.runtime.device)
 
 
 def ladder_schedule(params: Params, weights: str, seed: int) -> Schedule:
@@ -196,15 +247,6 @@ def read_float_model(
     """Weights, masks and info of a trained model."""
     weights, masks = load_model(folder / file)
     return weights, masks, read_json(folder / "info.json")
-
-
-def level_folder(item: Item, params: Params, level: int) -> Path:
-    """Where the trained model of a level lies."""
-    part = "dense"
-    for segment in params.grid.segments:
-        if segment.first <= level <= segment.last:
-            part = segment.id
-    return item.ladder(part) / f"level_{level:02d}"
 
 
 def rows_of(split: Split) -> list[list[int]]:

@@ -1,60 +1,57 @@
-"""Stage quantize: integer networks of chosen levels and bit widths, by quantization-aware training."""
+"""Stage quantize: integer networks of one level at chosen bit widths, by quantization-aware training."""
 
-from integer_tickets.data.corpus import load_corpus
-from integer_tickets.params import WEIGHT_NAMES, load_params, own_bits
+from pathlib import Path
+
+from integer_tickets.params import WEIGHT_NAMES, Params, own_bits
 from integer_tickets.training.loop import Result, Schedule, train
 from integer_tickets.training.state import fresh_state, masked
 from stages.integer_models import quantized_model, write_integer_model
 from stages.models import (
-    DATA,
     INTEGER,
+    Item,
+    begin,
     calibration,
     count_parameters,
     describe,
     is_finished,
-    item_from_arguments,
     level_folder,
-    prepare_torch,
+    level_name,
     read_float_model,
-    remove_other_segments,
 )
-from stages.runner import publish, work_folder
+from stages.runner import publish
+
+
+def inputs(item: Item, params: Params) -> list[Path]:
+    return [level_folder(item, params, item.level)]
 
 
 def main() -> None:
-    params = load_params()
-    item = item_from_arguments("quantize", params)
-    prepare_torch(params)
-    remove_other_segments(item, params)
-    variant, quantize = params.variants[item.variant], params.quantize
-    levels = {level: level_folder(item, params, level) for level in quantize.levels}
-    settings = [str(part) for part in (variant, params.runtime, params.model, params.train, quantize)]
-    work = work_folder("quantize", item.name, settings, [DATA, *levels.values()])
-
-    corpus = load_corpus(DATA)
-    train_split, selection = corpus.splits["train"], corpus.splits["selection"]
+    blocks = ["train", "quantize.bits", "quantize.embedding_bits", "quantize.epochs", "quantize.lr"]
+    job = begin("quantize", inputs, blocks)
+    item, params, variant, corpus = job.item, job.params, job.variant, job.corpus
     rest = params.train.warmup, params.train.weight_decay, item.seed
-    schedule = Schedule(quantize.epochs, params.train.batch, quantize.lr, *rest)
-    for level, source in levels.items():
-        weights, masks, parent = read_float_model(source)
-        for bits in own_bits(variant, quantize.bits):
-            name = f"level_{level:02d}_{WEIGHT_NAMES[bits]}"
-            folder = work / "out" / name
-            if is_finished(folder):
-                continue
-            model = quantized_model(params, corpus, item, bits)
-            if variant.weights == "float":
-                model.load_state_dict(weights, strict=False)
-                model.calibrate(calibration(corpus, params))
-                start = masked(fresh_state(model), masks)
-                label = f"{item.name} {name}"
-                result = train(model, start, train_split, selection, schedule, masks, work / name, label=label)
-            else:  # found as integers: nothing is left to train
-                model.load_state_dict(weights)
-                result = Result(weights, parent["selected_epoch"])
-            info = describe(
-                item, params, role=parent["role"], level=level, masks=masks, weights=WEIGHT_NAMES[bits], result=result,
-                parameters=count_parameters(model), mask_from=f"level_{level:02d}",
-            )  # fmt: skip
-            write_integer_model(folder, model, masks, result, info, corpus, settings)
-    publish(work, INTEGER / item.name)
+    schedule = Schedule(params.quantize.epochs, params.train.batch, params.quantize.lr, *rest)
+    weights, masks, parent = read_float_model(level_folder(item, params, item.level))
+    for bits in own_bits(variant, params.quantize.bits):
+        name = WEIGHT_NAMES[bits]
+        folder = job.work / "out" / name
+        if is_finished(folder):
+            continue
+        model = quantized_model(job, bits)
+        if variant.weights == "float":
+            model.load_state_dict(weights, strict=False)
+            model.calibrate(calibration(corpus, params))
+            start, run = masked(fresh_state(model), masks), job.work / f"run_{name}"
+            label = f"{item.name} level {item.level} {name}"
+            result = train(
+                model, start, corpus.splits["train"], corpus.splits["selection"], schedule, masks, run, label=label
+            )
+        else:  # found as integers: nothing is left to train
+            model.load_state_dict(weights)
+            result = Result(weights, parent["selected_epoch"])
+        info = describe(
+            item, params, role=parent["role"], level=item.level, masks=masks, weights=name, result=result,
+            parameters=count_parameters(model), mask_from=level_name(item.level),
+        )  # fmt: skip
+        write_integer_model(folder, model, masks, result, info, job)
+    publish(job.work, INTEGER / item.name / level_name(item.level))

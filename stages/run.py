@@ -19,10 +19,15 @@ from dvc.utils.serialize import load_yaml, modify_yaml
 
 from integer_tickets.errors import UserError
 from integer_tickets.params import load_params
+from stages.dependencies import TIMED
 
 LOCK = Path("dvc.lock")
 LOGS = Path(".work/logs")
 DVC = [sys.executable, "-m", "dvc"]
+# The same, but it ends with this process, however that is ended; and the stage with it (stages/__main__.py).
+CHILD = (
+    "from stages.runner import die_with_parent; die_with_parent(); from dvc.cli import main; raise SystemExit(main())"
+)
 
 
 def main() -> None:
@@ -84,7 +89,7 @@ def order_lock(new: list[str]) -> None:
 
 def run(waiting: dict[str, set[str]], jobs: int) -> bool:
     """Start items as their inputs get ready; after a failure nothing new is started. True if all went well."""
-    total, done, failed = len(waiting), 0, False
+    total, done, failed, begin = len(waiting), 0, False, time.monotonic()
     waiting = dict(waiting)
     running: dict[Future[float], str] = {}
     LOGS.mkdir(parents=True, exist_ok=True)
@@ -93,13 +98,15 @@ def run(waiting: dict[str, set[str]], jobs: int) -> bool:
             ready = [name for name, needed in waiting.items() if not needed]
             while ready and len(running) < jobs and not failed:
                 name = ready.pop(0)
+                if running and TIMED & {_stage(name), *map(_stage, running.values())}:
+                    continue  # what is timed runs alone
                 del waiting[name]
                 running[pool.submit(reproduce, name)] = name
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 name = running.pop(future)
                 done += 1
                 try:
-                    print(f"[{done}/{total}] {name}: {future.result():.0f} s", flush=True)
+                    print(f"[{done}/{total}] {name}: {future.result():.0f} s{_left(begin, done, total)}", flush=True)
                 except subprocess.CalledProcessError:
                     failed = True
                     print(f"[{done}/{total}] {name} failed:\n{_tail(name)}", file=sys.stderr, flush=True)
@@ -112,9 +119,21 @@ def reproduce(name: str) -> float:
     """Run one item, its output in a log file; seconds it took."""
     begin = time.monotonic()
     with _log(name).open("w") as log:
-        command = [*DVC, "--wait-for-lock", "repro", "--single-item", name]
+        command = [sys.executable, "-c", CHILD, "--wait-for-lock", "repro", "--single-item", name]
         subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=True)
     return time.monotonic() - begin
+
+
+def _left(begin: float, done: int, total: int) -> str:
+    """A guess from the items so far; later ones are dearer (training from integers) and cheaper (no training)."""
+    if not 5 <= done < total:
+        return ""
+    minutes = (time.monotonic() - begin) * (total - done) / done / 60
+    return f", about {max(1, round(minutes))} min left"
+
+
+def _stage(name: str) -> str:
+    return name.partition("@")[0]
 
 
 def _log(name: str) -> Path:

@@ -4,10 +4,12 @@ import ctypes
 import hashlib
 import json
 import os
+import platform
 import shutil
 import signal
 import sys
 from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +22,33 @@ WORK = Path(".work")
 
 
 def pin(runtime: Runtime) -> None:
-    """Fix threads and instruction set; to be called before NumPy and PyTorch are loaded, since they read it then."""
+    """Fix threads and instruction set; to be called before NumPy and PyTorch are loaded, since they read it then.
+
+    UserError where this machine or environment cannot give the bits that the parameters promise.
+    """
+    for name, expected in runtime.versions.items():
+        try:
+            found = version(name).partition("+")[0]  # a build for some GPU is the same version
+        except PackageNotFoundError:
+            raise UserError(f"runtime.versions.{name}: {name} is not installed; make setup installs it") from None
+        if found != expected:
+            raise UserError(
+                f"runtime.versions.{name} = {expected}, but {found} is installed; set it to {found} (maybe other bits)"
+            )
     os.environ |= {
         "OMP_NUM_THREADS": str(runtime.threads),
         "MKL_NUM_THREADS": str(runtime.threads),
+        "OPENBLAS_NUM_THREADS": str(runtime.threads),
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
         "TOKENIZERS_PARALLELISM": "false",
     }
     if runtime.isa == "avx2":
         if not _has_avx2():
             raise UserError(
-                "runtime.isa: this machine has no AVX2; set runtime.isa to native (other bits, same method)"
+                "runtime.isa = avx2, but this machine has no AVX2; set it to native (other bits, same method)"
             )
         os.environ |= {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+        os.environ |= {"OPENBLAS_CORETYPE": "Haswell"}
 
 
 def die_with_parent() -> None:
@@ -42,8 +58,10 @@ def die_with_parent() -> None:
 
 
 def _has_avx2() -> bool:
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return False
     info = Path("/proc/cpuinfo")
-    return not info.exists() or " avx2 " in info.read_text()
+    return not info.exists() or "avx2" in info.read_text().split()
 
 
 def work_folder(stage: str, item: str, settings: Any, inputs: Iterable[Path]) -> Path:

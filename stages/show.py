@@ -13,4 +13,5 @@ def main() -> None:
     study = read_study(load_params(), Path("artifacts"))
     print(f"\n{study.statistics['corpus']}, {study.split} split\n")
     print(tables.headline(study).text())
+    print("\nAccuracy is the mean ± standard deviation over seeds; the interval is over sentences and seeds.")
     print(f"\nThe report: {(REPORTS / 'report.md').as_posix()}")

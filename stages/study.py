@@ -30,20 +30,22 @@ def main() -> None:
     parser.add_argument("name", help=f"a preset: {', '.join(sorted(path.stem for path in PRESETS.glob('*.yaml')))}")
     parser.add_argument("--data", type=Path, help="folder with the corpus, where the preset's source is files")
     parser.add_argument("--out", type=Path, help="where the results go (default: reports/studies/NAME)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter, as in --set grid.seeds=[0]"
+    )
     parser.add_argument("-j", "--jobs", type=int, default=2, help="items at a time (default: 2)")
     parser.add_argument("targets", nargs="*", help="stages to run (default: all)")
     arguments = parser.parse_intermixed_args()
     try:
-        study(arguments.name, arguments.data, arguments.out, arguments.jobs, arguments.targets)
+        values = with_preset(arguments.name, arguments.set)
+        study(arguments.name, values, arguments.data, arguments.out, arguments.jobs, arguments.targets)
     except UserError as error:
         raise SystemExit(f"study: {error}") from None
 
 
-def study(name: str, data: Path | None, out: Path | None, jobs: int, targets: list[str]) -> None:
-    preset = PRESETS / f"{name}.yaml"
-    if not preset.exists():
-        raise UserError(f"{preset.relative_to(ROOT)}: no such preset")
-    values = with_preset(preset)
+def study(
+    name: str, values: dict[str, Any], data: Path | None, out: Path | None, jobs: int, targets: list[str]
+) -> None:
     params = parse_params(values, f"presets/{name}.yaml over params.yaml")
     checkout = ROOT / ".study" / name
     check_out(checkout)
@@ -57,8 +59,24 @@ def study(name: str, data: Path | None, out: Path | None, jobs: int, targets: li
         copy_results(checkout, out or ROOT / "reports" / "studies" / name)
 
 
-def with_preset(preset: Path) -> dict[str, Any]:
-    return merge(_read(ROOT / "params.yaml"), _read(preset))
+def with_preset(name: str, settings: list[str]) -> dict[str, Any]:
+    """params.yaml, the differences of a preset over it, and over both what the command line says."""
+    preset = PRESETS / f"{name}.yaml"
+    if not preset.exists():
+        raise UserError(f"{preset.relative_to(ROOT)}: no such preset")
+    values = merge(_read(ROOT / "params.yaml"), _read(preset))
+    for setting in settings:
+        parts, sign, text = setting.partition("=")
+        try:
+            change = yaml.safe_load(text)
+        except yaml.YAMLError:
+            sign = ""
+        if not sign:
+            raise UserError(f"--set {setting}: expected NAME=VALUE, as in grid.seeds=[0]")
+        for part in reversed(parts.split(".")):
+            change = {part: change}
+        values = merge(values, change)
+    return values
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -79,12 +97,11 @@ def check_out(checkout: Path) -> None:
             raise UserError("a study works in a Git worktree: make this folder a Git repository with a commit first")
         subprocess.run([*git, "worktree", "prune"], check=True)
         subprocess.run([*git, "worktree", "add", "--quiet", "--detach", str(checkout)], check=True)
-    tracked = subprocess.run([*git, "ls-files", "-z", "-co", "--exclude-standard"], check=True, capture_output=True)
-    for file in filter(None, tracked.stdout.decode().split("\0")):
+    for file in _files(ROOT) | _files(checkout):
         source, target = ROOT / file, checkout / file
-        if file.startswith("reports/") or file == "dvc.lock" or not source.is_file():
-            continue
-        if not target.exists() or target.read_bytes() != source.read_bytes():
+        if not source.is_file():
+            target.unlink(missing_ok=True)
+        elif not target.exists() or target.read_bytes() != source.read_bytes():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target)
     earlier = ROOT / "reports" / "studies" / checkout.name
@@ -98,6 +115,14 @@ def check_out(checkout: Path) -> None:
         (checkout / ".study-began").touch()
     cache = str(ROOT / ".dvc" / "cache")
     subprocess.run([sys.executable, "-m", "dvc", "cache", "dir", "-q", "--local", cache], cwd=checkout, check=True)
+
+
+def _files(top: Path) -> set[str]:
+    """Files that Git tracks or would, but for what a study makes itself."""
+    command = ["git", "-C", str(top), "ls-files", "-z", "-co", "--exclude-standard"]
+    listed = subprocess.run(command, check=True, capture_output=True).stdout.decode().split("\0")
+    own = ("reports/", "dvc.lock", ".study-began")
+    return {file for file in listed if file and not file.startswith(own)}
 
 
 def place_data(settings: Data, data: Path | None, checkout: Path) -> None:

@@ -5,6 +5,7 @@ import torch
 from integer_tickets.data.corpus import load_corpus
 from integer_tickets.model.transformer import initialise
 from integer_tickets.params import load_params
+from integer_tickets.seeds import generator
 from integer_tickets.training.loop import Schedule, predict, train
 from integer_tickets.training.state import fresh_state, save_tensors
 from stages.models import DATA, TEACHER, Item, build, count_parameters, describe, prepare_torch, write_float_model
@@ -15,10 +16,11 @@ def main() -> None:
     params = load_params()
     prepare_torch(params)
     teacher, settings = params.teacher, params.train
-    work = work_folder("teacher", "teacher", [str(part) for part in (teacher, params.runtime, settings)], [DATA])
+    chosen = [part.model_dump(mode="json") for part in (teacher, params.runtime, settings)]
+    work = work_folder("teacher", "teacher", chosen, [DATA])
     corpus = load_corpus(DATA)
     model = build(params, corpus, "softmax", shape=teacher)
-    initialise(model, teacher.seed)
+    initialise(model, generator("teacher", teacher.seed))
     schedule = Schedule(
         teacher.epochs, settings.batch, teacher.lr, settings.warmup, settings.weight_decay, teacher.seed,
         params.runtime.autocast,

@@ -4,12 +4,13 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 import integer_tickets
 from integer_tickets.cli import main
-from integer_tickets.integer import conformance
+from integer_tickets.integer import artefact, conformance
 
 KIT = conformance.KIT / conformance.TICKET
 
@@ -65,7 +66,7 @@ def test_predict_gives_bytes_back_line_by_line(run):
     [
         (["predict", "--model", "nothing.safetensors", "x"], b"integer-tickets: nothing.safetensors: no such file\n"),
         (["predict", "--model", __file__, "x"], b"not a safetensors file\n"),
-        (["predict", "--engine", "abacus", "x"], b"integer-tickets: no engine 'abacus'; here run reference, torch\n"),
+        (["predict", "--engine", "abacus", "x"], b"integer-tickets: no engine 'abacus'; here run reference, torch"),
         (["conformance", "--engine", "abacus"], b"no engine 'abacus'"),
         (["inspect", "nothing"], b"integer-tickets: nothing: no such file\n"),
     ],
@@ -84,6 +85,22 @@ def test_inspect(run):
     assert " 100.0 %" in text
 
 
+def test_text_of_a_file_stays_on_its_line(run, tmp_path):
+    own = integer_tickets.load(KIT).artefact
+    labels = ("bad\n\x1b[2J", "go\ud800od\t")
+    path = tmp_path / "ticket.safetensors"
+    provenance = {"a\nkey": "two\nlines", "name": "\udcff", "place": "Malm\u00f6"}
+    artefact.save(path, replace(own.network, labels=labels), own.tokenizer, provenance)
+    status, out, _ = run("predict", "--model", path, "a text", "another")
+    assert status == 0 and out.count(b"\n") == 2 and b"\x1b" not in out
+    assert {line.split(b"\t")[0].decode() for line in out.splitlines()} <= set(map(json.dumps, labels))
+    status, out, _ = run("inspect", path)
+    assert status == 0 and b"\x1b" not in out
+    text = out.decode()
+    assert 'labels       "bad\\n\\u001b[2J", "go\\ud800od\\t"\n' in text
+    assert '  "a\\nkey": "two\\nlines"\n  name: "\\udcff"\n  place: Malm\u00f6\n' in text
+
+
 def test_inspect_json(run):
     _, out, _ = run("inspect", KIT, "--json")
     facts = json.loads(out)
@@ -99,7 +116,7 @@ def test_inspect_json(run):
 
 def test_conformance(run, monkeypatch):
     status, out, _ = run("conformance")
-    assert status == 0 and [line.split(b":")[0] for line in out.splitlines()] == [b"reference", b"torch"]
+    assert status == 0 and [line.split(b": ")[0].decode() for line in out.splitlines()] == integer_tickets.engines()
     report = conformance.Report("torch", 3, 9, tuple(f"sentence {i}: logits alone differ" for i in range(7)))
     monkeypatch.setattr(conformance, "check", lambda name: report)
     status, out, _ = run("conformance", "--engine", "torch")

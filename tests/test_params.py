@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from integer_tickets.errors import UserError
-from integer_tickets.params import Variant, load_params, merge, own_bits, parse_params
+from integer_tickets.params import Variant, embedding_bits, load_params, merge, own_bits, parse_params
 
 ROOT = Path(__file__).parents[1]
 VALUES = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
@@ -22,11 +22,11 @@ FIXED = {  # the part of them that the faults below depend on
     },
     "model": {"width": 64, "heads": 4},
     "teacher": {"heads": 4},
-    "controls": {"levels": [2, 4]},
-    "quantize": {"levels": [0, 2, 4], "bits": [8, 4]},
-    "distill": {"levels": [4], "bits": [8, 4]},
+    "controls": {"levels": [{"level": 2, "segment": "upper"}, {"level": 4, "segment": "lower"}]},
+    "quantize": {"levels": [{"level": 0, "segment": "dense"}, {"level": 4, "segment": "lower"}], "bits": [8, 4]},
+    "distill": {"levels": [{"level": 4, "segment": "lower"}], "bits": [8, 4]},
 }
-INTEGER = {"weights": "int4", "scope": "layerwise", "embedding": True, "rewind": 0}
+INTEGER = {"weights": "int4", "scope": "layerwise", "embedding": True, "rewind": 0, "embedding_bits": 4}
 
 
 def changed(path, value):
@@ -40,7 +40,7 @@ def changed(path, value):
     if value is ...:
         del block[last]
     else:
-        block[last] = value
+        block[int(last) if last.isdigit() else last] = value
     return values
 
 
@@ -55,7 +55,7 @@ def refused(values):
 def test_the_repositorys_parameters_are_valid():
     params = load_params(ROOT / "params.yaml")
     assert params == parse_params(VALUES)
-    assert params.model_dump() == VALUES
+    assert params.model_dump(exclude_none=True) == VALUES
     assert params.grid.levels == VALUES["grid"]["segments"][-1]["last"]
 
 
@@ -129,9 +129,19 @@ def test_merging_replaces_values_and_lists_and_keeps_the_rest():
         ("grid.segments.1.id", "upper", "grid: ['dense', 'upper', 'upper'] names something twice"),
         ("grid.segments.1.id", "dense", "grid: ['dense', 'upper', 'dense'] names something twice"),
         ("grid.segments.1.id", "../x", "grid.segments.1.id = '../x': string should match pattern"),
-        ("controls.levels", [2, 7], "controls.levels: 7, but the ladder ends at level 6"),
-        ("quantize.levels", [0, 9, 4], "quantize.levels: 9, but the ladder ends at level 6"),
-        ("distill.levels", [4, 3], "distill.levels: 3 is not among quantize.levels"),
+        ("controls.levels.0.level", 7, "controls.levels: 7, but the ladder ends at level 6"),
+        ("quantize.levels.1.level", 9, "quantize.levels: 9, but the ladder ends at level 6"),
+        ("quantize.levels.1.segment", "upper", "quantize.levels: level 4 lies in 'lower', not in 'upper'"),
+        ("distill.levels.0.segment", "dense", "distill.levels: level 4 lies in 'lower', not in 'dense'"),
+        ("distill.levels.0.level", 5, "distill.levels: 5 is not among quantize.levels"),
+        ("quantize.levels.0", {"level": 4, "segment": "lower"}, "quantize.levels names a level twice"),
+        ("controls.levels.0", {"level": 0, "segment": "dense"}, "controls.levels: level 0 is dense and has no mask"),
+        ("controls.levels.0", 4, "controls.levels.0 = 4: input should be a valid dictionary"),
+        ("controls.levels.0.levle", 4, "unknown parameter controls.levels.0.levle; did you mean level?"),
+        ("variants.float.embedding_bits", 4, "variants.float: embedding_bits belongs to variants whose weights are"),
+        ("variants.float.weights", "int4", "variants.float: embedding_bits belongs to variants whose weights are"),
+        ("tokenizer.kind", "pretrained", "tokenizer: vocabulary names a file in data.folder where kind is pretrained"),
+        ("tokenizer.vocabulary", "vocab.txt", "tokenizer: vocabulary names a file in data.folder where kind is"),
         ("distill.bits", [8, 2], "distill.bits: 2 is not among quantize.bits"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -183,4 +193,15 @@ def test_parameters_cannot_be_changed():
 def test_bits_of_a_variant():
     variant = parse_params(changed("variants.four", INTEGER)).variants["four"]
     assert own_bits(variant, [8, 2]) == [4]
-    assert own_bits(Variant(weights="float", scope="global", embedding=False, rewind=0), [8, 2]) == [8, 2]
+    plain = Variant(weights="float", scope="global", embedding=False, rewind=0)
+    assert own_bits(plain, [8, 2]) == [8, 2]
+    quantize = parse_params(VALUES).quantize
+    assert (embedding_bits(variant, quantize), embedding_bits(plain, quantize)) == (4, 8)
+
+
+def test_the_versions_of_the_parameters_are_those_of_the_lock():
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    locked = dict(line.split()[0].split("==") for line in lines if "==" in line.partition(" ")[0])
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for name, version in VALUES["runtime"]["versions"].items():
+        assert f"{name}=={version}" in makefile if name == "torch" else locked[name] == version

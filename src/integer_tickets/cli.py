@@ -87,13 +87,13 @@ def _parser() -> argparse.ArgumentParser:
         description="Check engines, bit for bit, against the golden vectors of the built-in ticket. Ends with "
         "status 1 if one differs.",
     )
-    _add_engine(conformance, "the engine to check (default: all that run here)")
+    _add_engine(conformance, "the engine to check, all that run here without one")
     conformance.set_defaults(run=_conformance)
     return parser
 
 
 def _add_engine(parser: argparse.ArgumentParser, text: str = "the engine to use; changes the speed alone") -> None:
-    parser.add_argument("--engine", metavar="NAME", help=text)
+    parser.add_argument("--engine", metavar="NAME", help=f"{text}: reference, torch, or torch:cuda for a GPU")
 
 
 def _predict(arguments: argparse.Namespace) -> int:
@@ -135,7 +135,12 @@ def _predictions(ticket: "Ticket", lines: list[str], engine: str | None, form: s
         if form == "json":
             yield json.dumps({"text": line, "label": label, "margin": margin, "logits": row})
         else:
-            yield f"{label}\t{margin}\t" + line.replace("\n", " ")
+            yield f"{_shown(label)}\t{margin}\t" + line.replace("\n", " ")
+
+
+def _shown(text: str) -> str:
+    """A text of a file on one line: as it is, or as a JSON string where a terminal could not just print it."""
+    return text if text.isprintable() else json.dumps(text)
 
 
 def _inspect(arguments: argparse.Namespace) -> int:
@@ -184,7 +189,7 @@ def _described(facts: dict[str, Any]) -> Iterator[str]:
     kinds = [layer["attention"] for layer in shape["layers"]]
     yield f"file         {facts['file']}, {bits['total'] // 8:,} bytes"
     yield f"sha256       {facts['sha256']}"
-    yield f"labels       {', '.join(facts['labels'])}"
+    yield f"labels       {', '.join(map(_shown, facts['labels']))}"
     yield f"tokenizer    {facts['tokenizer']['kind']}, {facts['tokenizer']['size']} ids"
     yield (
         f"network      {len(kinds)} layers, width {shape['width']}, {shape['heads']} heads, "
@@ -206,7 +211,7 @@ def _described(facts: dict[str, Any]) -> Iterator[str]:
     yield "(density: weights not pruned; zeros: kept weights that the quantizer made zero)"
     yield "\nprovenance"
     for key, value in sorted(facts["provenance"].items()):
-        yield f"  {key}: {value if isinstance(value, str) else json.dumps(value, sort_keys=True)}"
+        yield f"  {_shown(key)}: {_shown(value) if isinstance(value, str) else json.dumps(value, sort_keys=True)}"
 
 
 def _conformance(arguments: argparse.Namespace) -> int:

@@ -44,6 +44,13 @@ class Segment(Block):
     last: Count
 
 
+class Level(Block):
+    """A level of the ladder and where it lies: dense, or the id of a segment."""
+
+    level: Natural
+    segment: Name
+
+
 class Grid(Block):
     attentions: list[Attention] = Field(min_length=1)
     variants: list[Name] = Field(min_length=1)
@@ -68,12 +75,28 @@ class Grid(Block):
         """The last level of the ladder."""
         return self.segments[-1].last
 
+    def segment_of(self, level: int) -> str | None:
+        """Where a level lies: dense, the id of a segment, or None beyond the ladder."""
+        if level == 0:
+            return "dense"
+        return next((part.id for part in self.segments if part.first <= level <= part.last), None)
+
 
 class Variant(Block):
     weights: Weights
     scope: Literal["global", "layerwise"]
     embedding: bool
     rewind: Natural
+    embedding_bits: Bits | None = None
+
+    @model_validator(mode="after")
+    def of_one_kind(self) -> "Variant":
+        if (self.weights == "float") != (self.embedding_bits is None):
+            raise ValueError(
+                "embedding_bits belongs to variants whose weights are integers, and they need it;"
+                " for float ones quantize.embedding_bits says it"
+            )
+        return self
 
 
 class Runtime(Block):
@@ -82,6 +105,7 @@ class Runtime(Block):
     kernel: Literal["fused", "plain"]
     device: Literal["cpu", "cuda"]
     autocast: bool
+    versions: dict[str, str]
 
 
 class Hub(Block):
@@ -117,9 +141,16 @@ class Language(Block):
 
 
 class Tokenizer(Block):
-    kind: Literal["pieces", "hash"]
+    kind: Literal["pieces", "hash", "pretrained"]
+    vocabulary: str = Field(pattern=r"^[^/\\]*$")
     size: int = Field(ge=8, le=65536)
     positions: int = Field(ge=1, le=255)
+
+    @model_validator(mode="after")
+    def named(self) -> "Tokenizer":
+        if (self.kind == "pretrained") != bool(self.vocabulary):
+            raise ValueError("vocabulary names a file in data.folder where kind is pretrained, else it is empty")
+        return self
 
 
 class Shape(Block):
@@ -155,12 +186,12 @@ class Prune(Block):
 
 
 class Controls(Block):
-    levels: Distinct[Count]
+    levels: list[Level]
     kinds: Distinct[Literal["reinit", "shuffled"]]
 
 
 class Quantize(Block):
-    levels: Distinct[Natural] = Field(min_length=1)
+    levels: list[Level] = Field(min_length=1)
     bits: Distinct[Bits] = Field(min_length=1)
     embedding_bits: Bits
     epochs: Count
@@ -168,7 +199,7 @@ class Quantize(Block):
 
 
 class Distill(Block):
-    levels: Distinct[Natural] = Field(min_length=1)
+    levels: list[Level] = Field(min_length=1)
     bits: Distinct[Bits] = Field(min_length=1)
     epochs: Count
     lr: Positive
@@ -216,20 +247,36 @@ class Params(Block):
         for name in self.grid.variants:
             if name not in self.variants:
                 raise ValueError(f"grid.variants names {name!r}, but variants has only {sorted(self.variants)}")
-        for where, levels in (("controls", self.controls.levels), ("quantize", self.quantize.levels)):
-            beyond = [level for level in levels if level > self.grid.levels]
-            if beyond:
-                raise ValueError(f"{where}.levels: {beyond[0]}, but the ladder ends at level {self.grid.levels}")
-        for field in ("levels", "bits"):
-            missing = set(getattr(self.distill, field)) - set(getattr(self.quantize, field))
-            if missing:
-                raise ValueError(f"distill.{field}: {min(missing)} is not among quantize.{field}")
+        for where in ("controls", "quantize", "distill"):
+            levels = getattr(self, where).levels
+            for part in levels:
+                segment = self.grid.segment_of(part.level)
+                if segment is None:
+                    raise ValueError(f"{where}.levels: {part.level}, but the ladder ends at level {self.grid.levels}")
+                if part.segment != segment:
+                    raise ValueError(f"{where}.levels: level {part.level} lies in {segment!r}, not in {part.segment!r}")
+            if len({part.level for part in levels}) < len(levels):
+                raise ValueError(f"{where}.levels names a level twice")
+        if any(part.level == 0 for part in self.controls.levels):
+            raise ValueError("controls.levels: level 0 is dense and has no mask to compare with")
+        quantized = {part.level for part in self.quantize.levels}
+        for part in self.distill.levels:
+            if part.level not in quantized:
+                raise ValueError(f"distill.levels: {part.level} is not among quantize.levels")
+        missing = set(self.distill.bits) - set(self.quantize.bits)
+        if missing:
+            raise ValueError(f"distill.bits: {min(missing)} is not among quantize.bits")
         return self
 
 
 def own_bits(variant: Variant, bits: list[Bits]) -> list[int]:
     """The bit widths a variant is lowered to: a float ladder to all of `bits`, an integer one to its own."""
     return list(bits) if variant.weights == "float" else [WEIGHT_BITS[variant.weights]]
+
+
+def embedding_bits(variant: Variant, quantize: Quantize) -> int:
+    """Bits of the embedding table of a variant's integer networks."""
+    return quantize.embedding_bits if variant.embedding_bits is None else variant.embedding_bits
 
 
 def parse_params(values: Any, where: str = "params.yaml") -> Params:
@@ -280,8 +327,8 @@ def _fields_at(location: tuple[Any, ...]) -> list[str]:
             block = Variant
         elif isinstance(part, str) and part in block.model_fields:
             annotation = block.model_fields[part].annotation
-            if part == "segments":
-                block = Segment
+            if part in ("segments", "levels"):
+                block = Segment if part == "segments" else Level
             elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
                 block = annotation
     return sorted(block.model_fields)

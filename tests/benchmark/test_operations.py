@@ -18,7 +18,9 @@ from integer_tickets.benchmark.operations import (
     integer_bytes,
     integer_operations,
 )
-from integer_tickets.integer.packing import pack_values
+from integer_tickets.integer import artefact
+from integer_tickets.integer.layout import network_tensors
+from integer_tickets.integer.tokenizer import Tokenizer
 from integer_tickets.model.transformer import Transformer
 from tests.integer.conftest import build_network
 
@@ -101,15 +103,32 @@ def test_average_is_over_sentences():
         assert value == pytest.approx(sum(count[key] for count in counts) / 3)
 
 
-def test_bytes_of_integer_weights_are_those_of_the_packed_file():
+def test_bytes_of_dense_integer_weights_by_hand():
     network = build_network(2, bits=4)
-    packed = sum(pack_values(linear.weight.ravel(), linear.bits).size for _, linear in network.linears())
+    weights = sum(linear.weight.size * linear.bits / 8 for _, linear in network.linears())
     others = sum(4 * linear.bias.size for _, linear in network.linears())
     others += sum(2 * linear.rule.multiplier.size for _, linear in network.linears() if linear.rule is not None)
+    attention = network.heads * (2 + 4 + 1) * len(network.layers)
     rows = 6 * network.width * 4 / 8
-    assert integer_bytes(network, 6) == packed + others + 2 * rows
-    pruned = build_network(2, bits=4, density=0.3)
-    assert integer_bytes(pruned, 6) < integer_bytes(network, 6)
+    length = 2 + 1
+    assert integer_bytes(network, 6) == pytest.approx(weights + others + attention + 2 * rows + length)
+
+
+@pytest.mark.parametrize("attention", ["inhibitor", "softmax"])
+@pytest.mark.parametrize("bits", [8, 2])
+@pytest.mark.parametrize(("density", "encodings"), [(None, set()), (0.5, {"bitmap"}), (0.01, {"gaps"})])
+def test_bytes_of_integer_weights_are_those_of_the_file(tmp_path, attention, bits, density, encodings):
+    """A sentence that named every row of the tables once would read what the file holds of the network, but for the
+    entries of the length table that it does not need."""
+    positions = 20
+    network = build_network(2, attention, bits=bits, density=density, vocabulary=positions, positions=positions)
+    names = [name for name in network_tensors(network) if ".mask." in name]
+    assert {name.rpartition(".")[2] for name in names} == encodings
+    path = tmp_path / "ticket.safetensors"
+    artefact.save(path, network, Tokenizer("hash", (), (), positions, positions), {})
+    bits_of = artefact.bits_breakdown(path)
+    stored = sum(bits_of[part] for part in artefact.PARTS if part not in ("header", "vocabulary")) / 8
+    assert integer_bytes(network, positions) == pytest.approx(stored - 3 * positions)
 
 
 @pytest.mark.parametrize("attention", ["inhibitor", "unsigned", "softmax"])

@@ -55,8 +55,8 @@ def test_pad_gives_the_rows(lengths: list[int], data: st.DataObject) -> None:
     split = split_of(lengths)
     rows = np.array(data.draw(st.lists(st.integers(0, len(lengths) - 1), min_size=1, max_size=10)))
     ids, counts = pad(split, rows)
-    assert (ids.dtype, counts.dtype) == (np.int64, np.int64)
-    assert ids.shape == (len(rows), max(lengths[row] for row in rows))
+    assert ids.dtype == np.int64 and counts.dtype == np.int64
+    assert ids.shape == (len(rows), max(1, *(lengths[row] for row in rows)))
     for row, line, count in zip(rows, ids, counts, strict=True):
         expected = split.ids[split.offsets[row] : split.offsets[row + 1]]
         assert line[:count].tolist() == expected.tolist()

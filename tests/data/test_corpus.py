@@ -43,12 +43,23 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path, kind: str) -> None:
     assert loaded.tokenizer == corpus.tokenizer
     assert loaded.statistics == json.loads(json.dumps(corpus.statistics))
     for name, split in loaded.splits.items():
-        assert (split.ids.dtype, split.offsets.dtype, split.labels.dtype) == (np.int32, np.int64, np.int64)
+        assert [part.dtype for part in (split.ids, split.offsets, split.labels)] == [np.int32, np.int64, np.int64]
         frame = pd.read_parquet(tmp_path / "data" / f"{name}.parquet")
         assert frame["label"].tolist() == split.labels.tolist()
         rows = np.split(split.ids, split.offsets[1:-1])
         assert [row.tolist() for row in rows] == loaded.tokenizer.encode_batch(frame["text"])
     assert list(frame.columns) == ["text", "label", "score"]
+
+
+def test_a_pretrained_vocabulary_gives_pieces(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text("[PAD]\nthe\n##ed\nfilm\nnever\n")
+    wanted = {"kind": "pretrained", "vocabulary": "train.txt", "size": 200}
+    _, corpus = prepare(settings(data={"folder": str(tmp_path)}, tokenizer=wanted))
+    assert {piece for piece in corpus.tokenizer.pieces if len(piece) > 1} == {b"the", b"film", b"never", b"ed"}
+    assert (corpus.statistics["tokenizer"]["kind"], corpus.tokenizer.kind) == ("pretrained", "pieces")
+    assert corpus.statistics["splits"]["train"]["unknown"] == 0
+    with pytest.raises(UserError, match=r"nowhere\.txt: no such file \(tokenizer\.vocabulary in data\.folder\)"):
+        prepare(settings(data={"folder": str(tmp_path)}, tokenizer=wanted | {"vocabulary": "nowhere.txt"}))
 
 
 def test_a_missing_split_is_cut_and_a_missing_test_stays_absent(tmp_path: Path) -> None:

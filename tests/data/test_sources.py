@@ -5,12 +5,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from integer_tickets.data.files import load_vocabulary
 from integer_tickets.data.sources import Source, read
 from integer_tickets.errors import UserError
 from integer_tickets.params import Data, Hub, Language
@@ -48,7 +50,7 @@ def put(folder: Path, name: str, content: str | bytes) -> Path:
     return path
 
 
-def tsv(rows: list[tuple[str, ...]], header: tuple[str, ...] = ("sentence", "label")) -> str:
+def tsv(rows: Sequence[tuple[str, ...]], header: tuple[str, ...] = ("sentence", "label")) -> str:
     return "".join("\t".join(row) + "\n" for row in [header, *rows])
 
 
@@ -84,7 +86,6 @@ def test_every_kind_of_file_gives_the_same_rows(tmp_path: Path, kind: str, packe
     put(tmp_path, f"train.{kind}" + packed * ".gz", gzip.compress(plain) if packed else plain)
     source = load(tmp_path)
     assert source.labels == ("0", "1")
-    assert source.name == tmp_path.name
     assert list(source.splits["train"].itertuples(index=False, name=None)) == [(t, int(n)) for t, n in ROWS]
 
 
@@ -94,6 +95,50 @@ def test_splits_may_be_of_different_kinds_and_other_files_are_left_alone(tmp_pat
     put(tmp_path, "train.tsv.dvc", "outs: []\n")
     put(tmp_path, "README.md", "about")
     assert list(load(tmp_path).splits) == ["train", "test"]
+
+
+@pytest.mark.parametrize("name", ["train.txt", "test.vocab", "validation.csv"])
+def test_a_vocabulary_is_no_split_whatever_its_name(tmp_path: Path, name: str) -> None:
+    put(tmp_path, "train.tsv", tsv(ROWS))
+    put(tmp_path, name, "[PAD]\n##s\n")
+    assert list(read(settings(tmp_path), LANGUAGE, name).splits) == ["train"]
+    assert name in message(tmp_path)
+
+
+def test_the_lines_of_a_vocabulary(tmp_path: Path) -> None:
+    path = put(tmp_path, "vocab.txt", "\ufeff[PAD]\r\n##é\r\n\r\na\u2028b\r\n".encode())
+    assert load_vocabulary(path) == ["[PAD]", "##é", "a\u2028b"]
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (None, "no such file (tokenizer.vocabulary in data.folder)"),
+        (b"", "no pieces"),
+        (b"\r\n\n", "no pieces"),
+        (b"a\n##\xff\n", "line 2: byte 0xff is not valid UTF-8"),
+    ],
+)
+def test_a_vocabulary_that_is_none(tmp_path: Path, content: bytes | None, fault: str) -> None:
+    path = tmp_path / "vocab.txt" if content is None else put(tmp_path, "vocab.txt", content)
+    with pytest.raises(UserError) as caught:
+        load_vocabulary(path)
+    assert str(caught.value).startswith(str(path)) and fault in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("folder", "wished", "name"),
+    [("reviews", "", "reviews"), ("data", "", "files"), ("reviews/..", "", "files"), ("data", "mine", "mine")],
+)
+def test_the_name_of_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, wished: str, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for parent in ("reviews", "data", "."):
+        Path(parent).mkdir(exist_ok=True)
+        put(Path(parent), "train.tsv", tsv(ROWS))
+    assert load(Path(folder), name=wished).name == name
+    assert load(Path(".")).name == "files"
 
 
 def test_a_folder_with_characters_of_patterns_in_its_name(tmp_path: Path) -> None:
@@ -345,3 +390,9 @@ def test_builtin_sizes_labels_and_independent_splits() -> None:
     assert texts["train"][:20] != texts["selection"]
     assert set(source.splits["train"].columns) == {"text", "label", "score"}
     assert source.facts["bayes_error"] == pytest.approx(0.05)
+
+
+def test_builtin_of_one_class_names_the_parameter() -> None:
+    few = LANGUAGE.model_copy(update={"train": 1})
+    with pytest.raises(UserError, match=r"^language\.train = 1: every label is '(negative|positive)', expected .*$"):
+        read(settings(source="builtin"), few)

@@ -20,6 +20,8 @@ from integer_tickets.integer.rounding import Array
 from integer_tickets.params import WEIGHT_BITS, Params, load_params, merge, parse_params
 from tests.integer.conftest import build_network
 
+ZERO, TWO = {"level": 0, "segment": "dense"}, {"level": 2, "segment": "upper"}
+
 CHANGES: dict[str, Any] = {
     "grid": {
         "seeds": [0, 1, 2],
@@ -31,9 +33,9 @@ CHANGES: dict[str, Any] = {
     "language": {"train": 400, "selection": 60, "validation": 60, "test": 200},
     "tokenizer": {"size": 300, "positions": 30},
     "model": {"width": 8, "layers": 1, "heads": 2, "hidden": 12},
-    "controls": {"levels": [2]},
-    "quantize": {"levels": [0, 2]},
-    "distill": {"levels": [2]},
+    "controls": {"levels": [TWO]},
+    "quantize": {"levels": [ZERO, TWO]},
+    "distill": {"levels": [TWO]},
     "evaluate": {"bootstrap": 200},
 }
 

@@ -1,5 +1,6 @@
 """The list of models that the parameters call for, and what is said about folders that do not fit it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from integer_tickets.evaluation.collect import expected, masks, read_model, stal
 from integer_tickets.files import read_json, write_json
 from tests.evaluation.fake_study import fake_params
 
+INT8 = {"weights": "int8", "scope": "global", "embedding": False, "rewind": 10, "embedding_bits": 8}
 ROWS = {"selection": 60, "validation": 60, "test": 200}
 ARTIFACTS = Path("artifacts")
 
@@ -20,24 +22,23 @@ def test_expected_folders_are_exactly_these():
     folders = [entry.folder.as_posix() for entry in expected(params, ARTIFACTS)]
     assert folders == [
         "artifacts/teacher",
-        "artifacts/ladder/inhibitor-float-7/dense/level_00",
-        "artifacts/ladder/inhibitor-float-7/upper/level_01",
-        "artifacts/ladder/inhibitor-float-7/upper/level_02",
-        "artifacts/ladder/inhibitor-float-7/lower/level_03",
-        "artifacts/controls/inhibitor-float-7/reinit_02",
-        "artifacts/controls/inhibitor-float-7/shuffled_02",
-        "artifacts/integer/inhibitor-float-7/level_00_int8",
-        "artifacts/integer/inhibitor-float-7/level_00_int4",
-        "artifacts/integer/inhibitor-float-7/level_02_int8",
-        "artifacts/integer/inhibitor-float-7/level_02_int4",
-        "artifacts/distilled/inhibitor-float-7/level_02_int8",
-        "artifacts/distilled/inhibitor-float-7/level_02_int4",
+        "artifacts/ladder/inhibitor-float-7/dense/level_0",
+        "artifacts/ladder/inhibitor-float-7/upper/level_1",
+        "artifacts/ladder/inhibitor-float-7/upper/level_2",
+        "artifacts/ladder/inhibitor-float-7/lower/level_3",
+        "artifacts/controls/inhibitor-float-7/level_2/reinit",
+        "artifacts/controls/inhibitor-float-7/level_2/shuffled",
+        "artifacts/integer/inhibitor-float-7/level_0/int8",
+        "artifacts/integer/inhibitor-float-7/level_0/int4",
+        "artifacts/integer/inhibitor-float-7/level_2/int8",
+        "artifacts/integer/inhibitor-float-7/level_2/int4",
+        "artifacts/distilled/inhibitor-float-7/level_2/int8",
+        "artifacts/distilled/inhibitor-float-7/level_2/int4",
     ]
 
 
 def test_an_integer_ladder_is_lowered_to_its_own_bits():
-    variant = {"weights": "int8", "scope": "global", "embedding": False, "rewind": 10}
-    params = fake_params({"grid": {"variants": ["float", "int8"]}, "variants": {"int8": variant}})
+    params = fake_params({"grid": {"variants": ["float", "int8"]}, "variants": {"int8": INT8}})
     own = [entry for entry in expected(params, ARTIFACTS) if entry.configuration.variant == "int8"]
     assert {entry.configuration.weights for entry in own} == {"int8"}
     names = [entry.name for entry in expected(params, ARTIFACTS)]
@@ -61,18 +62,28 @@ def test_nothing_is_stale_in_a_whole_study(copied):
 
 
 def test_what_an_earlier_grid_left_is_stale(copied):
-    (ARTIFACTS / "ladder/inhibitor-float-0/deepest/level_09").mkdir(parents=True)
+    (ARTIFACTS / "ladder/inhibitor-float-0/deepest/level_9").mkdir(parents=True)
     (ARTIFACTS / "integer/.inhibitor-float-0.123.tmp").write_text("half")
+    (ARTIFACTS / "controls/softmax-float-1/level_1/reinit").mkdir(parents=True)
     found = stale(fake_params({"grid": {"seeds": [0, 1]}}), ARTIFACTS)
     assert [path.as_posix() for path in found] == sorted(
         [f"artifacts/{stage}/{attention}-float-2" for stage in ("ladder", "controls", "integer", "distilled")
          for attention in ("inhibitor", "softmax")]
-        + ["artifacts/integer/.inhibitor-float-0.123.tmp", "artifacts/ladder/inhibitor-float-0/deepest"]
+        + ["artifacts/integer/.inhibitor-float-0.123.tmp", "artifacts/ladder/inhibitor-float-0/deepest",
+           "artifacts/controls/softmax-float-1/level_1"]
     )  # fmt: skip
 
 
-def test_a_stage_without_models_is_not_stale(copied):
-    assert stale(fake_params({"controls": {"levels": []}}), ARTIFACTS) == []
+def test_of_a_stage_without_levels_everything_is_stale(copied):
+    found = stale(fake_params({"controls": {"levels": []}}), ARTIFACTS)
+    assert found == sorted((ARTIFACTS / "controls").iterdir()) and len(found) == 6
+
+
+def test_a_ladder_of_integers_has_no_size_of_its_own(copied):
+    entry = next(entry for entry in expected(fake_params(), ARTIFACTS) if entry.folder.name == "level_2")
+    _change(entry.folder, "weights", "int8")
+    integer = replace(entry, configuration=replace(entry.configuration, weights="int8"))
+    assert read_model(integer, ROWS, 2).bits is None
 
 
 def damaged(what):
@@ -106,7 +117,7 @@ def _truncate(folder):
     "what", ["missing", "foreign", "not json", "other data", "diverged", "truncated", "no history"]
 )
 def test_a_folder_that_does_not_fit_is_named(copied, what):
-    entry = next(e for e in expected(fake_params(), ARTIFACTS) if e.folder.name == "level_02")
+    entry = next(e for e in expected(fake_params(), ARTIFACTS) if e.folder.name == "level_2")
     damage, message = damaged(what)
     damage(entry.folder)
     with pytest.raises(UserError, match=message) as raised:

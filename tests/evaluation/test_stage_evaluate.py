@@ -1,12 +1,15 @@
 """The stage evaluate over a whole made-up study."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 from safetensors.numpy import load_file, save_file
 
 from integer_tickets.errors import UserError
-from integer_tickets.evaluation.collect import RESULT_COLUMNS
+from integer_tickets.evaluation.collect import RESULT_COLUMNS, expected
 from integer_tickets.files import read_json
+from integer_tickets.params import load_params
 from stages import evaluate
 
 COMPARISON_COLUMNS = (
@@ -50,6 +53,17 @@ def test_results_are_one_row_per_model_split_and_metric(evaluated):
     assert (results[results["split"] == "test"]["n"] == 200).all()
 
 
+def test_means_of_the_summary_are_those_of_the_tidy_table(evaluated):
+    names = {e.folder.as_posix(): e.configuration.name for e in expected(load_params(), Path("artifacts"))}
+    results = table(evaluated, "results")
+    results["name"] = results["model"].map(names).fillna(results["role"])
+    found = results.groupby(["name", "split", "metric"])["value"].agg(["mean", "std", "count"])
+    summary = table(evaluated, "summary").set_index(["name", "split", "metric"])
+    assert set(found.index) == set(summary.index)
+    pd.testing.assert_frame_equal(found[["mean", "std"]], summary.loc[found.index, ["mean", "std"]], atol=1e-6)
+    assert (found["count"] == summary.loc[found.index, "seeds"]).all()
+
+
 def test_the_other_tables_have_their_columns(evaluated):
     assert list(table(evaluated, "comparisons").columns) == COMPARISON_COLUMNS.split()
     assert {"run", "epoch", "loss", "selection_accuracy"} <= set(table(evaluated, "training").columns)
@@ -75,16 +89,16 @@ def test_left_overs_of_an_earlier_grid_are_removed_and_named(copied, capsys):
 
 
 def test_a_network_that_does_not_give_its_stored_logits_is_refused(copied):
-    folder = copied / "artifacts" / "distilled" / "softmax-float-1" / "level_02_int4"
+    folder = copied / "artifacts" / "distilled" / "softmax-float-1" / "level_2" / "int4"
     logits = load_file(folder / "predictions.safetensors")
     logits["test"] += 1
     save_file(logits, folder / "predictions.safetensors")
-    with pytest.raises(UserError, match=r"softmax-float-1/level_02_int4/ticket.safetensors.*differ for 64 of 64"):
+    with pytest.raises(UserError, match=r"softmax-float-1/level_2/int4/ticket.safetensors.*differ for 64 of 64"):
         evaluate.main()
     assert not (copied / "artifacts" / "evaluation").exists()
 
 
 def test_a_missing_model_is_named(copied):
-    (copied / "artifacts" / "ladder" / "softmax-float-2" / "lower" / "level_03" / "info.json").unlink()
-    with pytest.raises(UserError, match="softmax-float-2/lower/level_03: no model there"):
+    (copied / "artifacts" / "ladder" / "softmax-float-2" / "lower" / "level_3" / "info.json").unlink()
+    with pytest.raises(UserError, match="softmax-float-2/lower/level_3: no model there"):
         evaluate.main()

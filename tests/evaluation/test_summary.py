@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from integer_tickets.evaluation.collect import Configuration, Entry, Model, expected
+from integer_tickets.evaluation.collect import Configuration, Entry, Model, expected, result_rows
 from integer_tickets.evaluation.comparisons import BAG_OF_WORDS, FAMILIES, declared
 from integer_tickets.evaluation.summary import best_final, comparison_rows, overlap, summary_rows
 from integer_tickets.params import Evaluate
@@ -26,7 +26,7 @@ def test_every_declared_question_is_asked():
         "pruning": 6,  # 2 attentions x 3 levels
         "reinit": 2,
         "shuffled": 2,
-        "attention": 4,  # dense and 3 levels
+        "attention": 10,  # dense and 3 levels; 4 integer networks, 2 distilled
         "quantization": 12,  # 2 attentions x (4 plain + 2 distilled)
         "integer pruning": 4,
         "distillation": 4,
@@ -37,10 +37,11 @@ def test_every_declared_question_is_asked():
     assert len(set(pairs)) == len(pairs)
     assert ("inhibitor int4 ticket level 2 distilled", "inhibitor ticket level 2") in pairs
     assert ("softmax ticket level 2", "softmax shuffled level 2") in pairs
+    assert ("inhibitor int8 ticket level 2 distilled", "softmax int8 ticket level 2 distilled") in pairs
 
 
 def test_an_integer_ladder_is_compared_with_itself():
-    variant = {"weights": "int8", "scope": "global", "embedding": False, "rewind": 10}
+    variant = {"weights": "int8", "scope": "global", "embedding": False, "rewind": 10, "embedding_bits": 8}
     found = declared(configurations({"grid": {"variants": ["int8"]}, "variants": {"int8": variant}}))
     pairs = [(c.a.name, c.b.name) for c in found if c.family == "quantization"]
     assert ("inhibitor-int8 int8 ticket level 2", "inhibitor-int8 ticket level 2") in pairs
@@ -68,11 +69,12 @@ def test_comparisons_are_corrected_within_their_family():
 def test_summary_has_mean_and_deviation_over_seeds():
     labels = {"test": np.array([0, 0, 1, 1])}
     predictions = {"test": np.array([[0, 0, 1, 1], [0, 0, 1, 0]])}
-    rows = summary_rows({"name": "x"}, predictions, labels, 2, SETTINGS)
+    results = [row for p in predictions["test"] for row in result_rows({}, {"test": p}, labels, 2)]
+    rows = summary_rows({"name": "x"}, results, predictions, labels, 2, SETTINGS)
     row = next(row for row in rows if row["metric"] == "accuracy")
     assert row["mean"] == 0.875 and row["std"] == pytest.approx(0.176777) and row["seeds"] == 2 and row["n"] == 4
     assert row["low"] <= row["mean"] <= row["high"]
-    single = summary_rows({}, {"test": predictions["test"][:1]}, labels, 2, SETTINGS)
+    single = summary_rows({}, results[: len(rows)], {"test": predictions["test"][:1]}, labels, 2, SETTINGS)
     assert all(row["std"] is None for row in single)
 
 

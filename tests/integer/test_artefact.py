@@ -145,7 +145,7 @@ def test_an_altered_tensor_or_description(saved):
     with pytest.raises(UserError, match=r"ticket.safetensors: the content does not match its sha256"):
         artefact.load(saved)
     write(saved, description, tensors)
-    with pytest.raises(UserError, match=r"ticket.safetensors: the stated bounds are not those of its numbers"):
+    with pytest.raises(UserError, match=r"ticket.safetensors: the stated bounds and its numbers disagree"):
         artefact.load(saved)
     tensors["layers.0.up.bias"] = tensors["layers.0.up.bias"] - 1
     description["provenance"]["level"] = 4
@@ -186,7 +186,20 @@ def set_in(description, path, value):
     [
         (("architecture",), {}, "not a valid integer network"),
         (("architecture", "width"), 0, "number of rows"),
-        (("architecture", "vocabulary"), 1 << 60, "number of rows"),
+        (("architecture", "vocabulary"), 1 << 60, "36893488147419\\d+ weights in a file of \\d+ bytes, which can hold"),
+        (("architecture", "vocabulary"), "many", "number of rows"),
+        (("architecture", "positions"), -5, "number of rows"),
+        (("architecture", "layers", 1, "hidden"), -(1 << 40), "number of rows"),
+        (("architecture", "layers", 1, "hidden"), 1 << 19, "weights in a file"),
+        (("architecture", "layers", 1, "attention", "signed"), 1, "the stated architecture"),
+        (("architecture", "extra"), 1, "the stated architecture"),
+        (("extra",), 1, "its description has a part 'extra' that no integer network has"),
+        (("format",), True, "the stated format"),
+        (("labels",), "abc", "the stated labels"),
+        (("provenance",), ["a list"], "provenance: expected names and values"),
+        (("provenance", "deep"), json.loads("[" * 60 + "]" * 60), "nested at most 50 deep"),
+        (("architecture", "token_table", "bits"), 1 << 62, "expected 1 to 8"),
+        (("tokenizer", "size"), 60.0, "the stated tokenizer"),
         (("architecture", "heads"), 5, "5 heads do not divide"),
         (("architecture", "heads"), "4", "integer is expected"),
         (("architecture", "layers"), 7, "not a valid integer network"),
@@ -217,6 +230,72 @@ def test_a_missing_tensor(saved, name):
     write(saved, description, tensors)
     with pytest.raises(UserError, match=rf"ticket.safetensors: not a valid integer network .*{name}"):
         artefact.load(saved)
+
+
+def test_tensors_that_do_not_belong(saved):
+    description, tensors = parts(saved)
+    name = "layers.0.up.mask"
+    mask = artefact.load(saved).network.layers[0].up.mask
+    byte = np.zeros(1, dtype=np.uint8)
+    wide = {other: tensors[other].astype(np.int32) for other in tensors}
+    both = {f"{name}.bitmap": np.packbits(mask, bitorder="little"), f"{name}.gaps": byte}
+    for added, message in (
+        ({"extra": byte}, "tensor 'extra' is not part of the network"),
+        ({"layers.2.up.weight": byte}, "tensor 'layers.2.up.weight' is not part of the network"),
+        ({"line\nfeed": byte}, r"tensor 'line\\nfeed' is not part of the network"),
+        (both, "not a valid integer network|not part of the network"),
+        (
+            {"layers.1.up.multiplier": wide["layers.1.up.multiplier"]},
+            "tensor 'layers.1.up.multiplier' is .* x int32, expected .* x int16",
+        ),
+        (
+            {"length_shift": wide["length_shift"]},
+            "tensor 'length_shift' is 21 x int32, expected 21 x uint8",
+        ),
+        ({"tokenizer.lengths": wide["tokenizer.lengths"]}, "tensor 'tokenizer.lengths' is 57 x int32"),
+        ({"length_shift": tensors["length_shift"].reshape(3, 7)}, "tensor 'length_shift' is not a row of numbers"),
+        (
+            {"length_shift": tensors["length_shift"].astype(np.float32)},
+            "tensor 'length_shift' is of type 'F32', expected one of",
+        ),
+        ({"layers.0.up.bias": tensors["layers.0.up.bias"].astype(np.int16)}, "layers.0.up: bias must be int32"),
+    ):
+        write(saved, dict(description), tensors | added)
+        with pytest.raises(UserError, match=rf"^\S+ticket.safetensors: ({message})[^\n]*$"):
+            artefact.load(saved)
+
+
+def test_bits_that_mean_nothing_are_refused(tmp_path, random_network):
+    """A file has one form: no bits in what fills up the last byte, and the shorter encoding of a mask."""
+    path = tmp_path / "ticket.safetensors"
+    artefact.save(path, random_network(0, bits=3, density=0.31, d=9, heads=3, hidden=5), HASH, {})
+    description, tensors = parts(path)
+    weight = tensors["tokens.weight"].copy()
+    kept = int(artefact.load(path).network.tokens.mask.sum())
+    assert 3 * kept % 8  # the last byte is not full
+    weight[-1] |= 0x80
+    write(path, dict(description), tensors | {"tokens.weight": weight})
+    with pytest.raises(UserError, match=r"tensor 'tokens.weight' is not packed as the format says$"):
+        artefact.load(path)
+    sparse = random_network(0, density=0.01)
+    artefact.save(path, sparse, HASH, {})
+    description, tensors = parts(path)
+    del tensors["tokens.mask.gaps"]
+    tensors["tokens.mask.bitmap"] = np.packbits(sparse.tokens.mask, bitorder="little")
+    write(path, description, tensors)
+    with pytest.raises(UserError, match=r"tensor 'tokens.mask.bitmap' is not part of the network$"):
+        artefact.load(path)
+
+
+def test_a_network_that_no_file_may_declare_is_not_written(tmp_path, random_network):
+    network = random_network(0, d=1000, heads=1, layers=0)
+    weight = np.zeros((60_000, 1000), dtype=np.int8)
+    table = replace(network.tokens, weight=weight, mask=weight != 0)
+    with pytest.raises(UserError, match=r"^600\d+ weights in a file of \d+ bytes, which can hold \d+$"):
+        artefact.save(tmp_path / "t", replace(network, tokens=table), replace(HASH, size=60_000), {})
+    with pytest.raises(UserError, match="shorten the provenance"):
+        artefact.save(tmp_path / "t", random_network(0), HASH, {"text": "x" * 10_000_000})
+    assert not list(tmp_path.iterdir())
 
 
 def test_pieces_of_the_wrong_length(saved):

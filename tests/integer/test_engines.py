@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from integer_tickets.integer import reference, torch_engine
+import integer_tickets
+from integer_tickets.errors import UserError
+from integer_tickets.integer import conformance, engines, reference, torch_engine
 from integer_tickets.integer.bounds import prove
 from integer_tickets.integer.rounding import S8, S16, U8
 
@@ -135,7 +137,55 @@ def test_masks_prune(random_network):
     assert not up.weight[~up.mask].any() and (up.weight[up.mask] == 0).sum() < up.mask.sum() / 4
 
 
+def test_a_gpu_is_an_engine_of_its_own(random_network, sentences, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert engines.engines() == ["reference", "torch", "torch:cuda"]
+    assert engines.engine("torch:cuda").keywords == {"device": "cuda"}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert engines.engines() == ["reference", "torch"]
+    with pytest.raises(UserError, match=r"engine 'torch:cuda' needs a GPU .* is none; here run reference, torch$"):
+        engines.engine("torch:cuda")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_a_ticket_runs_on_a_gpu():
+    ticket = integer_tickets.load(conformance.KIT / conformance.TICKET)
+    texts = ["a good film", "", ("two", "texts")]
+    assert "torch:cuda" in integer_tickets.engines()
+    assert np.array_equal(ticket.logits(texts, "torch:cuda"), ticket.logits(texts))
+    assert conformance.check("torch:cuda").mismatches == ()
+
+
+WITHOUT_TORCH = """
+import sys
+before = {name.partition(".")[0] for name in sys.modules}
+sys.modules["torch"] = None  # an import of it fails, as where it is not installed
+import integer_tickets
+from integer_tickets.cli import main
+from integer_tickets.integer.conformance import KIT, TICKET
+ticket = integer_tickets.load(KIT / TICKET)
+assert len(ticket.classify(["a good film", ("two", "texts")])) == 2
+assert integer_tickets.engines() == ["reference"]
+assert main(["conformance"]) == main(["predict", "a good film"]) == main(["inspect", str(KIT / TICKET)]) == 0
+assert main(["predict", "--engine", "torch:cuda", "a good film"]) == 2
+found = {name.partition(".")[0] for name in sys.modules} - before - sys.stdlib_module_names - {"torch"}
+print(sorted(found), file=sys.stderr)
+"""
+
+
+def test_a_ticket_needs_numpy_and_safetensors_alone():
+    done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    line, modules = done.stderr.splitlines()
+    assert line == ("integer-tickets: engine 'torch:cuda' needs torch, which is not installed; here run reference")
+    assert modules == "['integer_tickets', 'numpy', 'safetensors']"
+    assert "reference: " in done.stdout and "all equal" in done.stdout
+
+
 def test_the_package_does_not_import_torch():
-    code = "import integer_tickets, sys; integer_tickets.load, integer_tickets.engines(); print('torch' in sys.modules)"
+    code = (
+        "import integer_tickets, sys; from integer_tickets.integer import conformance as c; "
+        "integer_tickets.load(c.KIT / c.TICKET).classify(['a text']); print('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -57,8 +57,9 @@ def test_wrong_use(path, tmp_path, monkeypatch):
         integer_tickets.load(tmp_path / "nothing")
     monkeypatch.setattr(engines, "find_spec", lambda name: None)
     assert integer_tickets.engines() == ["reference"]
-    with pytest.raises(UserError, match="engine 'torch' needs torch, which is not installed; here run reference"):
-        ticket.classify(["a"], "torch")
+    for engine in ("torch", "torch:cuda"):
+        with pytest.raises(UserError, match=f"engine '{engine}' needs torch, which is not installed; here run ref"):
+            ticket.classify(["a"], engine)
 
 
 @pytest.mark.parametrize("engine", integer_tickets.engines())

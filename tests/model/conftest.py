@@ -27,7 +27,7 @@ def shape_of(kind: str, **changes) -> dict:
 def float_model(kind: str, seed: int = 0, **changes) -> Transformer:
     """Initialised, then with a random classifier, biases and thresholds, as if trained; in evaluation mode."""
     model = Transformer(**shape_of(kind, **changes))
-    initialise(model, seed)
+    initialise(model, np.random.default_rng([seed, 1]))
     _as_if_trained(model, seed)
     return model.eval()
 
@@ -43,7 +43,7 @@ def quantized_model(
 ) -> QuantizedTransformer:
     """The same weights, linear ones times `scale`, calibrated on 96 sentences; in evaluation mode."""
     model = QuantizedTransformer(bits=bits, embedding_bits=embedding_bits, **shape_of(kind, **changes))
-    initialise(model, seed)
+    initialise(model, np.random.default_rng([seed, 1]))
     _as_if_trained(model, seed)
     with torch.no_grad():
         for name in linear_names(model):

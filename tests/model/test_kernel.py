@@ -10,12 +10,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from integer_tickets.model import kernel
+from integer_tickets.model import library as building
 from integer_tickets.model.attention import IntegerRule, inhibitor
 from integer_tickets.model.kernel import available, fused_inhibitor, library
 
 pytestmark = pytest.mark.skipif(available("baseline") is not None, reason=str(available("baseline")))
-ISAS = [isa for isa in kernel.ISA_FLAGS if available(isa) is None]
+ISAS = [isa for isa in building.ISA_FLAGS if available(isa) is None]
 NAMES = ("h", "q", "k", "v", "gamma", "delta")
 
 
@@ -261,17 +261,17 @@ assert (torch.full((64,), 1e-40) * 0.5 != 0).all()
 def fresh(monkeypatch, tmp_path):
     """An empty cache folder, and no library in memory."""
     monkeypatch.setenv("INTEGER_TICKETS_CACHE", str(tmp_path / "cache"))
-    kernel._load.cache_clear()
+    building._load.cache_clear()
     yield tmp_path
-    kernel._load.cache_clear()
+    building._load.cache_clear()
 
 
 def test_is_built_once(fresh, monkeypatch):
     library("baseline")
     files = [path.name for path in (fresh / "cache").iterdir()]
-    assert len(files) == 1 and files[0].startswith("inhibitor-baseline-") and files[0].endswith(".so")
+    assert len(files) == 1 and files[0].startswith("kernels-baseline-") and files[0].endswith(".so")
     before = (fresh / "cache" / files[0]).stat()
-    kernel._load.cache_clear()
+    building._load.cache_clear()
     library("baseline")
     assert (fresh / "cache" / files[0]).stat().st_mtime_ns == before.st_mtime_ns
 
@@ -313,7 +313,6 @@ def test_a_failing_compiler_is_a_reason(fresh, monkeypatch):
 
 
 def test_a_processor_without_the_instructions_is_a_reason(fresh, monkeypatch):
-    source = fresh / "other.c"
-    source.write_text("int inhibitor_runs_here(void) { return 0; }\n")
-    monkeypatch.setattr(kernel, "SOURCE", source)
+    (fresh / "other.c").write_text("int runs_here(void) { return 0; }\n")
+    monkeypatch.setattr(building, "FOLDER", fresh)
     assert available("baseline") == "this processor lacks the instruction set 'baseline'"

@@ -10,17 +10,19 @@ from hypothesis import strategies as st
 
 from integer_tickets.errors import UserError
 from integer_tickets.integer import rounding
-from integer_tickets.model.quantized import integer_norm
+from integer_tickets.model.library import ISA_FLAGS, available
 from integer_tickets.model.quantizers import (
     HIGHEST,
+    Format,
     best_log_step,
     inhibitor_rule,
     quantize_weight,
-    requantize,
-    through,
+    quantized_linear,
 )
+from integer_tickets.model.rows import through
 
 BITS = [8, 4, 3, 2]
+ISAS = [isa for isa in ISA_FLAGS if available(isa) is None]
 LARGEST_DISTANCE = 255 * 128
 
 
@@ -74,47 +76,82 @@ def test_gradients_of_weights_and_step_are_those_without_rounding(bits):
     assert outside.grad is not None and not outside.grad.any()
 
 
-@pytest.mark.parametrize(("low", "high", "zero"), [(-128, 127, 0), (0, 255, 0), (0, 255, 128), (-32768, 32767, 0)])
-def test_the_rounding_rule_has_the_gradient_of_its_factor(low, high, zero):
-    factor = torch.tensor([0.02], dtype=torch.float64)
-    rule = rounding.rule_for(factor.numpy(), min(high, 32767), zero)
-    acc = random(2, 30, 8, scale=high / 0.02).round()
+FORMS = {
+    "s8": Format(8, 128, -128, 127),
+    "u8": Format(4, 128, 0, 255),
+    "around 128": Format(8, 128, 0, 255, 128),
+    "s16": Format(3, 255, -32768, 32767),
+    "real": Format(8, 128, 0, 0, real=True),
+}
 
-    def exact(acc, factor):
-        return requantize(acc, factor, rule, low, high)
 
-    assert np.array_equal(exact(acc, factor).numpy(), rounding.requantize(acc.numpy(), rule, low, high))
-    gradient_agrees(exact, lambda acc, factor: (acc * factor).clamp(low - zero, high - zero), acc, factor)
+def layer(form, large_bias, seed=0):
+    """x, weight, bias and the three grids, float32; weights pass the end of their grid, and sums that of the output."""
+    log_step, log_in = -5.3, -4.2
+    step = 2**log_step * HIGHEST[form.bits]
+    weight, bias = random(seed, 10, 24, scale=0.7 * step), random(seed + 1, 10, scale=0.5)
+    bias[0] += 2.0**25 * 2 ** (log_step + log_in) * large_bias
+    x = random(seed + 2, 5, 3, 24, scale=50).round().clamp(-form.bound + 1, form.bound - 1)
+    spread = 24**0.5 * 50 * HIGHEST[form.bits] * 0.7 * 2 ** (log_step + log_in)
+    logs = (log_step, log_in, math.log2(spread / max(form.high - form.zero, 1)))
+    return [t.float() for t in (x, weight, bias, *map(torch.tensor, logs))]
+
+
+def without_rounding(x, weight, bias, log_step, log_in, log_out, form):
+    """The layer as autograd sees it, in the type of its inputs: only weight and bias are rounded, straight through."""
+    factor = 2 ** (log_step + log_in - log_out)
+    extra = 0 if form.real else rounding.half(rounding.rule_for(factor.item(), form.high, form.zero))
+    end = HIGHEST[form.bits] + 0.5
+    weight = weight / 2**log_step
+    weight = through(weight.detach().round().clamp(-end + 0.5, end - 0.5), weight.clamp(-end, end))
+    bias = bias / 2 ** (log_step + log_in)
+    y = (x @ weight.T + through(bias.detach().round() + extra, bias)) * factor
+    return y if form.real else y.clamp(form.low - form.zero, form.high - form.zero)
+
+
+@pytest.mark.parametrize("isa", [None, *ISAS])
+@pytest.mark.parametrize("large_bias", [False, True], ids=["float32", "float64"])
+@pytest.mark.parametrize("name", FORMS)
+def test_a_linear_layer(name, large_bias, isa):
+    """Integers of the rounding rule, and the gradient of the layer without rounding."""
+    form = FORMS[name]
+    inputs = layer(form, large_bias)
+    ours, theirs = (
+        [t.to(dtype, copy=True).requires_grad_() for t in inputs] for dtype in (torch.float32, torch.float64)
+    )
+    part = torch.nn.Linear(24, 10)
+    part.weight, part.bias = map(torch.nn.Parameter, ours[1:3])
+    out = quantized_linear(ours[0], part, *ours[3:], form, isa)
+    log_step, log_in, log_out = (t.item() for t in inputs[3:])
+    factor, bias = 2 ** (log_step + log_in - log_out), np.rint(inputs[2].double().numpy() * 2 ** -(log_step + log_in))
+    weights = quantize_weight(inputs[1], inputs[3], form.bits)
+    acc = inputs[0].double().numpy() @ weights.double().numpy().T + bias
+    if form.real:
+        assert np.array_equal(out.detach().numpy(), (acc * factor).astype(np.float32))
+    else:
+        rule = rounding.rule_for(factor, form.high, form.zero)
+        expected = rounding.requantize(acc + rounding.half(rule), rule, form.low, form.high)
+        assert np.array_equal(out.detach().numpy(), expected)
+        assert (expected == form.low).any() and (expected == form.high).any()
+    weigh = random(9, *out.shape)
+    (out * weigh).sum().backward()
+    (without_rounding(*theirs, form) * weigh).sum().backward()
+    grads = [ours[0].grad, part.weight.grad, part.bias.grad, *(t.grad for t in ours[3:])]
+    for grad, reference in zip(grads, theirs, strict=True):
+        largest = reference.grad.abs().max().item()
+        assert grad.isfinite().all() and largest > 0
+        torch.testing.assert_close(grad.double(), reference.grad, rtol=1e-4, atol=1e-4 * largest)
 
 
 def test_nothing_passes_where_the_rounding_rule_saturates():
-    factor = torch.tensor([1.0], dtype=torch.float64, requires_grad=True)
-    rule = rounding.rule_for([1.0], 127)
-    acc = torch.tensor([[-5000.0, -129, -128, 0, 127, 128, 5000]], dtype=torch.float64, requires_grad=True)
-    out = requantize(acc, factor, rule, -128, 127)
-    assert out.tolist() == [[-128, -128, -128, 0, 127, 127, 127]]
+    part, zero = torch.nn.Linear(1, 1, bias=True), torch.zeros((), requires_grad=True)
+    part.weight, part.bias = torch.nn.Parameter(torch.ones(1, 1)), torch.nn.Parameter(torch.zeros(1))
+    x = torch.tensor([[-5000.0], [-129], [-128], [0], [127], [128], [5000]], requires_grad=True)
+    out = quantized_linear(x, part, torch.zeros(()), torch.zeros(()), zero, Format(8, 5000, -128, 127))
+    assert out.flatten().tolist() == [-128, -128, -128, 0, 127, 127, 127]
     out.sum().backward()
-    assert acc.grad is not None and acc.grad.tolist() == [[0, 0, 1, 1, 1, 0, 0]]
-    assert factor.grad is not None and factor.grad.item() == -128 + 127
-
-
-def test_normalization_has_the_gradient_of_the_quotient():
-    x = random(3, 6, 16, scale=2000).round()
-
-    def smooth(x):
-        return (16 * x / x.abs().mean(-1, keepdim=True)).clamp(-128, 127)
-
-    assert np.array_equal(integer_norm(x).numpy(), rounding.norm(x.numpy()))
-    gradient_agrees(integer_norm, smooth, x)
-    assert integer_norm(torch.zeros(2, 4)).eq(0).all()
-
-
-def test_through_is_one_value_and_the_other_gradient():
-    x = torch.tensor([0.3, 2.0], requires_grad=True)
-    out = through(torch.tensor([7.0, -1.0]), x * x)
-    assert out.tolist() == [7, -1]
-    out.sum().backward()
-    assert x.grad is not None and x.grad.tolist() == pytest.approx([0.6, 4])
+    assert x.grad is not None and x.grad.flatten().tolist() == [0, 0, 1, 1, 1, 0, 0]
+    assert zero.grad is not None and zero.grad.item() == pytest.approx(-math.log(2) * (-128 + 127))
 
 
 @pytest.mark.parametrize("bits", BITS)

@@ -6,7 +6,8 @@ import torch
 
 from integer_tickets.model import transformer
 from integer_tickets.model.kernel import available
-from integer_tickets.model.transformer import Transformer, initialise, linear_names, norm
+from integer_tickets.model.rows import norm
+from integer_tickets.model.transformer import Transformer, initialise, linear_names
 from tests.model.conftest import KINDS, VOCABULARY, float_model, sentences, shape_of
 
 LENGTHS = [3, 0, 12, 1, 5, 12, 2, 0]
@@ -94,7 +95,7 @@ def test_a_sentence_without_tokens_has_the_classifiers_bias(kind):
 def test_fused_and_plain_attention_agree(kind):
     batch = sentences(LENGTHS)
     fused, plain = float_model(kind, kernel="fused"), float_model(kind, kernel="plain")
-    assert fused.layers[0].attention.fused and not plain.layers[0].attention.fused
+    assert fused.layers[0].attention.isa == fused.isa == "avx2" and plain.layers[0].attention.isa is plain.isa is None
     for model in (fused, plain):
         logits = model(*batch)
         logits.square().sum().backward()
@@ -109,7 +110,7 @@ def test_without_the_fused_kernel_the_plain_form_takes_its_place(monkeypatch, ca
     transformer.fused_works.cache_clear()
     model = float_model("inhibitor", kernel="fused")
     transformer.fused_works.cache_clear()
-    assert not model.layers[0].attention.fused and not model.layers[1].attention.fused
+    assert model.isa is None and model.layers[0].attention.isa is None and model.layers[1].attention.isa is None
     assert capsys.readouterr().err.count("many times slower: no C compiler found\n") == 1  # once, not for each layer
     batch = sentences(LENGTHS)
     assert torch.equal(model(*batch), float_model("inhibitor", kernel="plain")(*batch))
@@ -129,19 +130,19 @@ def test_initial_weights_are_numpys_and_the_same_for_both_attentions():
         Transformer(**shape_of(kind)) for kind in ("inhibitor", "inhibitor", "softmax", "inhibitor")
     )
     for model, seed in ((first, 5), (again, 5), (softmax, 5), (other, 6)):
-        initialise(model, seed)
+        initialise(model, np.random.default_rng(seed))
     weights, same, others = first.state_dict(), again.state_dict(), other.state_dict()
     assert all(torch.equal(weights[name], same[name]) for name in weights)
     assert all(torch.equal(weights[name], tensor) for name, tensor in softmax.state_dict().items())
     drawn = [name for name in linear_names(first, embedding=True) if name != "classifier.weight"]
     assert not any(torch.equal(weights[name], others[name]) for name in drawn)
-    expected = 0.05 * np.random.default_rng([5, 1]).standard_normal((VOCABULARY, 16))
+    expected = 0.05 * np.random.default_rng(5).standard_normal((VOCABULARY, 16))
     assert np.array_equal(weights["tokens.weight"].numpy(), expected.astype(np.float32))
 
 
 def test_initial_weights_have_their_sizes():
     model = Transformer(**shape_of("inhibitor", width=64, hidden=128))
-    initialise(model, 0)
+    initialise(model, np.random.default_rng(0))
     for name, tensor in model.state_dict().items():
         if name.endswith(".bias") or name == "classifier.weight":
             assert not tensor.any(), name

@@ -12,7 +12,8 @@ from integer_tickets.errors import UserError
 from integer_tickets.params import load_params
 from integer_tickets.report import markdown
 from integer_tickets.report.study import read_study
-from stages import report, show
+from stages import evaluate, report, show
+from tests.evaluation.fake_study import fake_checkout
 
 FILES = {
     *("report.md", "metrics.json", "results.csv", "summary.csv", "comparisons.csv"),
@@ -73,6 +74,59 @@ def test_metrics_are_few_flat_and_well_named(reported):
     assert metrics["inhibitor_float_dense_accuracy"] == pytest.approx(mine, abs=1e-4)
 
 
+ZERO, LAST = {"level": 0, "segment": "dense"}, {"level": 3, "segment": "lower"}
+INT8 = {"weights": "int8", "scope": "global", "embedding": False, "rewind": 9, "embedding_bits": 8}
+
+
+@pytest.mark.parametrize(
+    ("changes", "own"),
+    [
+        (
+            {"quantize": {"levels": [ZERO]}, "distill": {"levels": [ZERO]}},
+            "float_ticket_level_3_accuracy int8_dense_quantized_accuracy int8_dense_distilled_accuracy",
+        ),
+        (
+            {"quantize": {"levels": [LAST, ZERO]}, "distill": {"levels": [ZERO]}},
+            "float_ticket_level_3_accuracy int8_ticket_accuracy int8_dense_distilled_accuracy",
+        ),
+        (
+            {"grid": {"variants": ["int8"]}, "variants": {"int8": INT8}},
+            "int8_int8_ticket_level_2_accuracy int8_int8_ticket_accuracy int8_int8_distilled_accuracy",
+        ),
+        (
+            {"quantize": {"levels": [ZERO]}, "distill": {"levels": [ZERO]}}
+            | {"grid": {"variants": ["float", "int8"]}, "variants": {"int8": INT8}},
+            "int8_dense_quantized_accuracy int8_int8_dense_accuracy int8_int8_dense_quantized_accuracy",
+        ),
+    ],
+)
+def test_other_grids_are_reported_whole(changes, own, tmp_path, monkeypatch):
+    """Only dense models quantized or distilled, other levels, ladders of integers: flat names, no two the same."""
+    seed = {"grid": {"seeds": [1], "attentions": ["inhibitor"], **changes.get("grid", {})}}
+    fake_checkout(tmp_path / "checkout", changes | seed)
+    monkeypatch.chdir(tmp_path / "checkout")
+    evaluate.main()
+    report.main()
+    metrics = json.loads((tmp_path / "checkout" / "reports" / "metrics.json").read_text())
+    assert {f"inhibitor_{name}" for name in own.split()} <= set(metrics)
+    assert all(isinstance(value, int | float) for value in metrics.values())
+    text = (tmp_path / "checkout" / "reports" / "report.md").read_text(encoding="utf-8")
+    assert not re.search(r"\b(nan|None|inf)\b", text)
+
+
+def test_the_report_says_that_integer_networks_were_trained_longer(reported):
+    text = (reported / "report.md").read_text(encoding="utf-8")
+    params = load_params()
+    train, quantize, distill = params.train.epochs, params.quantize.epochs, params.distill.epochs
+    glance = text[text.index("## All models at a glance") : text.index("## Accuracy against density")]
+    rows = [line.strip("| ").split(" | ") for line in glance.splitlines() if " ± " in line]
+    cells = {row[0]: row[3] for row in rows if len(row) > 3}
+    assert cells["inhibitor dense"] == cells["softmax ticket level 2"] == str(train)
+    assert cells["inhibitor int8 dense"] == str(train + quantize)
+    assert cells["softmax int4 ticket level 2 distilled"] == str(train + quantize + distill)
+    assert f"have had {train} epochs" in glance and "**Not the same training**" in glance
+
+
 def test_the_report_tells_negative_results(reported):
     text = (reported / "report.md").read_text(encoding="utf-8")
     # The integer networks of the made-up study are random: they lie below a bag of words.
@@ -113,7 +167,7 @@ def test_a_study_with_nothing_to_spare(three_classes, tmp_path, monkeypatch, con
     folder = _copy(three_classes, tmp_path, monkeypatch)
     assert set(content(folder)) == FILES
     text = (folder / "report.md").read_text(encoding="utf-8")
-    assert "a&#124;b" in text and "from the validation split" in text
+    assert "a&#124;b" in text and "on the validation split" in text
     assert not re.search(r"\b(nan|None|inf)\b", text)
     assert "## Controls" not in text and "best possible" not in text
     metrics = json.loads((folder / "metrics.json").read_text())

@@ -26,7 +26,9 @@ SMALL: dict[str, Any] = {
     },
     "language": {"train": 300, "selection": 80, "validation": 80, "test": 100},
     "tokenizer": {"size": 300},
-    "quantize": {"epochs": 2},
+    "controls": {"levels": [{"level": 2, "segment": "upper"}]},
+    "quantize": {"epochs": 2, "levels": [{"level": 0, "segment": "dense"}, {"level": 2, "segment": "upper"}]},
+    "distill": {"levels": [{"level": 2, "segment": "upper"}]},
     "benchmark": {"batches": [1], "rounds": 1},
 }
 """Over presets/tiny.yaml: one seed, and a segment of two levels."""

@@ -39,6 +39,8 @@ def refused(checkout: Checkout, *arguments: str) -> str:
     [
         ({"train": {"epoch": 3}}, "unknown parameter train.epoch; did you mean epochs?"),
         ({"prune": {"keep": 1.5}}, "prune.keep = 1.5"),
+        ({"runtime": {"versions": {"torch": "1.0"}}}, "runtime.versions.torch = 1.0, but 2.13.0 is installed"),
+        ({"runtime": {"versions": {"torhc": "1.0"}}}, "runtime.versions.torhc: torhc is not installed"),
         ({"data": {"source": "files"}}, "data: no file for train"),
         ({"data": {"source": "files", "folder": "elsewhere"}}, "elsewhere: no such folder (data.folder)"),
     ],
@@ -104,26 +106,31 @@ def test_a_study_outside_git(tmp_path, monkeypatch):
 PROJECT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("preset", sorted(study.PRESETS.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("preset", sorted(path.stem for path in study.PRESETS.glob("*.yaml")))
 def test_every_preset_holds_true_differences(preset):
     values = yaml.safe_load((PROJECT / "params.yaml").read_text())
-    merged = study.with_preset(preset)
-    parse_params(merged, preset.name)
+    merged = study.with_preset(preset, [])
+    parse_params(merged, preset)
     assert merged != values
 
 
 def test_a_preset_replaces_what_it_names_and_nothing_else(monkeypatch, tmp_path):
     monkeypatch.setattr(study, "ROOT", tmp_path)
+    monkeypatch.setattr(study, "PRESETS", tmp_path)
     (tmp_path / "params.yaml").write_text("a: {x: 1, y: [1, 2]}\nb: 3\n")
     preset = tmp_path / "preset.yaml"
     preset.write_text("a: {y: [5]}\n")
-    assert study.with_preset(preset) == {"a": {"x": 1, "y": [5]}, "b": 3}
+    assert study.with_preset("preset", []) == {"a": {"x": 1, "y": [5]}, "b": 3}
+    assert study.with_preset("preset", ["a.x=[7, 8]", "b=2"]) == {"a": {"x": [7, 8], "y": [5]}, "b": 2}
+    for setting in ("a.x", "a.x=["):
+        with pytest.raises(UserError, match="expected NAME=VALUE"):
+            study.with_preset("preset", [setting])
     preset.write_text("")
-    assert study.with_preset(preset) == {"a": {"x": 1, "y": [1, 2]}, "b": 3}
+    assert study.with_preset("preset", []) == {"a": {"x": 1, "y": [1, 2]}, "b": 3}
     for text, fault in (("a: [", "not valid YAML"), ("- a\n", "expected blocks of parameters")):
         preset.write_text(text)
         with pytest.raises(UserError, match=f"^preset.yaml: {fault}"):
-            study.with_preset(preset)
+            study.with_preset("preset", [])
 
 
 def data_settings(**changes: str) -> Data:

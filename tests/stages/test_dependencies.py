@@ -34,7 +34,7 @@ def test_imports_are_followed_wherever_they_stand():
     sources = dependencies.sources_of_stage("prepare")
     assert "src/integer_tickets/data/language.py" in sources  # imported inside a function
     assert "src/integer_tickets/model/transformer.py" not in sources
-    assert "src/integer_tickets/model/kernel.c" in dependencies.sources_of_stage("train_dense")
+    assert "src/integer_tickets/model/inhibitor.c" in dependencies.sources_of_stage("train_dense")
     assert all((ROOT / source).stat().st_size for source in sources)
 
 

@@ -19,9 +19,9 @@ ITEM = ["--attention", "inhibitor", "--variant", "float", "--seed", "0"]
 KILLED_AT = [
     ("teacher", "teacher", "out/predictions"),
     ("train_dense", f"ladder/{NAME}/dense", "run/checkpoint"),
-    ("controls", f"controls/{NAME}", "run_shuffled_02/checkpoint"),
-    ("quantize", f"integer/{NAME}", "out/level_02_int8/ticket"),
-    ("distill", f"distilled/{NAME}", "out/level_02_int4/master"),
+    ("controls", f"controls/{NAME}/level_2", "run_shuffled/checkpoint"),
+    ("quantize", f"integer/{NAME}/level_2", "out/int8/ticket"),
+    ("distill", f"distilled/{NAME}/level_2", "out/int4/master"),
 ]
 """Stages, their outputs below artifacts/, and a part of the path of the file during whose writing they are killed."""
 
@@ -36,13 +36,13 @@ def test_a_killed_ladder_goes_on_and_repeats_no_finished_level(copied):
     out, work = copied.root / f"artifacts/ladder/{NAME}/upper", copied.root / f".work/prune_rewind/{NAME}-upper"
     expected = copied.content(f"artifacts/ladder/{NAME}/upper")
     shutil.rmtree(out)
-    killed(copied, "run_02/checkpoint", *stage)  # in the first epoch of the second level
-    first = (work / "out/level_01/model.safetensors").stat()
-    killed(copied, "out/level_02/predictions", *stage)  # with a part of the second level written
-    assert list((work / "out/level_02").glob(".*.tmp")) and not out.exists()
+    killed(copied, "run_2/checkpoint", *stage)  # in the first epoch of the second level
+    first = (work / "out/level_1/model.safetensors").stat()
+    killed(copied, "out/level_2/predictions", *stage)  # with a part of the second level written
+    assert list((work / "out/level_2").glob(".*.tmp")) and not out.exists()
     copied.python("stages", *stage)
     assert copied.content(f"artifacts/ladder/{NAME}/upper") == expected
-    again = (out / "level_01/model.safetensors").stat()
+    again = (out / "level_1/model.safetensors").stat()
     assert (again.st_ino, again.st_mtime_ns) == (first.st_ino, first.st_mtime_ns)
     assert not work.exists()
 
@@ -52,7 +52,8 @@ def test_every_stage_goes_on_where_it_was_killed(finished, tmp_path):
         copied = finished.copy(tmp_path / stage)
         expected = copied.content(f"artifacts/{out}")
         shutil.rmtree(copied.root / "artifacts" / out)
-        arguments = [] if stage == "teacher" else ITEM
+        level = ["--level", "2"] if "level_" in out else []
+        arguments = [] if stage == "teacher" else [*ITEM, *level]
         killed(copied, at, stage, *arguments)
         half = (copied.root / "artifacts" / out).exists()
         copied.python("stages", stage, *arguments)
@@ -64,10 +65,14 @@ def test_every_stage_goes_on_where_it_was_killed(finished, tmp_path):
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="Linux alone ends a process with its parent")
-def test_a_killed_dvc_takes_its_stage_along(copied):
+@pytest.mark.parametrize(
+    "runner_of_items", [["dvc", "repro", "--single-item", "--force"], ["stages.run"]], ids=lambda words: words[0]
+)
+def test_what_is_killed_takes_its_stage_along(copied, runner_of_items):
     lock = copied.lock
     item = f"train_dense@{NAME}"
-    command = ["python", "-m", "dvc", "repro", "--single-item", "--force", item]
+    shutil.rmtree(copied.root / "artifacts" / "ladder" / NAME / "dense")
+    command = ["python", "-m", *runner_of_items, item]
     environment = copied.environment(SHELL="/bin/sh", PROBE_HANG="run/checkpoint")
     quiet = subprocess.DEVNULL
     with subprocess.Popen(command, cwd=copied.root, env=environment, stdin=quiet, stdout=quiet, stderr=quiet) as parent:
@@ -114,20 +119,20 @@ def unfinished(tmp_path, monkeypatch):
         return runner.work_folder(stage, "item", settings, [Path("input")])
 
     work = open_folder()
-    (work / "out" / "level_00").mkdir()
-    (work / "out" / "level_00" / "model").write_text("whole")
-    (work / "out" / "level_00" / ".info.json.17.tmp").write_text("hal")
+    (work / "out" / "level_0").mkdir()
+    (work / "out" / "level_0" / "model").write_text("whole")
+    (work / "out" / "level_0" / ".info.json.17.tmp").write_text("hal")
     return open_folder
 
 
 def test_unfinished_work_is_taken_up_without_what_is_half_written(unfinished, tmp_path):
-    out = unfinished() / "out" / "level_00"
+    out = unfinished() / "out" / "level_0"
     assert [path.name for path in out.iterdir()] == ["model"]
     published = tmp_path / "artifacts" / "item"
     published.mkdir(parents=True)
     (published / "old").write_text("old")
     runner.publish(unfinished(), published)
-    assert [path.name for path in sorted(published.rglob("*"))] == ["level_00", "model"]
+    assert [path.name for path in sorted(published.rglob("*"))] == ["level_0", "model"]
     assert not (tmp_path / ".work" / "train_dense" / "item").exists()
 
 

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from integer_tickets.model.transformer import Transformer, initialise, linear_names
+from integer_tickets.seeds import generator
 from integer_tickets.tickets.ladder import control, rewound
 from integer_tickets.tickets.masks import dense_masks, density, prune
-from integer_tickets.training.state import State, fresh_state, seed_for, weights_of
+from integer_tickets.training.state import State, fresh_state, weights_of
 from tests.model.conftest import float_model, quantized_model, random_masks, shape_of
 
 
@@ -75,7 +76,7 @@ def test_importance_is_measured_in_units_of_the_rewind_point():
 def test_a_layer_that_is_zero_at_the_rewind_point_is_pruned_by_size_all_the_same(scope):
     """The classifier at step 0: it has no unit there, and takes that of its trained weights."""
     model = Transformer(**shape_of("inhibitor"))
-    initialise(model, 0)
+    initialise(model, generator("initial", 0))
     rewind, trained = fresh_state(model), moved(weights_of(model))
     name = "classifier.weight"
     assert not rewind.weights[name].any()
@@ -89,13 +90,13 @@ def test_a_layer_that_is_zero_at_the_rewind_point_is_pruned_by_size_all_the_same
 
 def test_reinit_has_the_tickets_masks_and_new_weights_from_step_0():
     model = Transformer(**shape_of("inhibitor", attention="inhibitor"))
-    initialise(model, 3)
+    initialise(model, generator("initial", 3))
     rewind = point_of(model)
     masks = random_masks(model, 0.4)
     kept, start = control("reinit", model, masks, rewind, 3)
     assert kept == masks and kept is not masks
     expected = Transformer(**shape_of("inhibitor"))
-    initialise(expected, seed_for("reinit", 3))
+    initialise(expected, generator("reinit", 3))
     assert_begins_at(start, fresh_state(expected), masks)
     assert start.step == 0
     assert not torch.equal(start.weights["tokens.weight"], rewind.weights["tokens.weight"])

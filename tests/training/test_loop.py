@@ -12,10 +12,11 @@ from integer_tickets.data.batches import Split, epoch_batches, pad
 from integer_tickets.errors import UserError
 from integer_tickets.model.quantized import QuantizedTransformer
 from integer_tickets.model.transformer import Transformer, initialise, linear_names
+from integer_tickets.seeds import seed_for
 from integer_tickets.tickets.masks import dense_masks
 from integer_tickets.training import loop
 from integer_tickets.training.loop import Result, Schedule, SoftLabels, predict, score, train
-from integer_tickets.training.state import fresh_state, load_state, masked, seed_for, weights_of
+from integer_tickets.training.state import fresh_state, load_state, masked, weights_of
 from tests.model.conftest import CALIBRATION, random_masks, sentences, shape_of, split_of
 
 TRAIN, SELECTION = split_of(44, 1), split_of(30, 2)
@@ -27,7 +28,7 @@ def fresh(kind="inhibitor", seed=0, bits=None, **changes):
     """A new model and its start, as a stage makes them."""
     shape = shape_of(kind, width=8, layers=1, hidden=8, **{"dropout": 0.1, **changes})
     model = QuantizedTransformer(bits=bits, embedding_bits=8, **shape) if bits else Transformer(**shape)
-    initialise(model, seed)
+    initialise(model, np.random.default_rng(seed))
     if isinstance(model, QuantizedTransformer):
         with torch.no_grad():
             model.classifier.weight.normal_(0, 0.2, generator=torch.Generator().manual_seed(seed))
@@ -177,8 +178,18 @@ def test_pruned_places_are_exactly_zero_after_every_step(tmp_path, monkeypatch, 
 
 def test_a_start_that_does_not_obey_its_masks_is_refused(tmp_path):
     model, start = fresh()
-    with pytest.raises(AssertionError, match="a pruned weight is not exactly zero"):
+    with pytest.raises(AssertionError, match="were not exactly zero"):
         run(tmp_path, model, start, random_masks(model, 0.5), until=2)
+
+
+def test_moments_that_do_not_obey_the_masks_are_refused(tmp_path):
+    model, start = fresh()
+    masks = random_masks(model, 0.5)
+    start = masked(start, masks)
+    for moment in start.second.values():
+        moment.fill_(1e-12)
+    with pytest.raises(AssertionError, match="were not exactly zero"):
+        run(tmp_path, model, start, masks, until=2)
 
 
 @settings(deadline=None)

@@ -19,7 +19,6 @@ from integer_tickets.training.state import (
     save_model,
     save_state,
     save_tensors,
-    seed_for,
     weights_of,
 )
 from tests.model.conftest import float_model, quantized_model, random_masks, shape_of
@@ -137,13 +136,3 @@ def test_masked_zeroes_weights_and_moments_where_pruned():
             assert torch.equal(after[name][mask], tensor[mask]) and not after[name][~mask].any()
             assert not torch.signbit(after[name][~mask]).any()
     assert state.weights["classifier.weight"].eq(-1).all()
-
-
-def test_seeds_stay_what_they_are():
-    """Pinned: a change would change every run with dropout and every control."""
-    assert seed_for("dropout", 0, 0) == 8463082384300710046
-    assert seed_for("dropout", 1, 4000) == 7318489629003677483
-    assert seed_for("reinit", 2) == 6110330313443971941
-    seeds = {seed_for("dropout", seed, step) for seed in range(20) for step in range(200)}
-    assert len(seeds) == 4000 and all(0 <= seed < 2**63 for seed in seeds)
-    assert seed_for("reinit", 1) not in seeds and seed_for("a", 1) != seed_for("b", 1)

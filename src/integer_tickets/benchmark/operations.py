@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from integer_tickets.integer.layout import network_tensors
 from integer_tickets.integer.network import Inhibitor, IntegerNetwork, Linear, Softmax, roles
 from integer_tickets.integer.rounding import Array, Rule
 
@@ -97,14 +98,16 @@ def dense_operations(shape: Shape, n: int) -> Counts:
 
 
 def integer_bytes(network: IntegerNetwork, n: float) -> float:
-    """Bytes of parameters read for one sentence: each weight that is kept once, masks, biases, multipliers, and the
-    rows of the two tables that the n tokens name; packed as in the file."""
-    total = sum(n * table.weight.shape[1] * table.bits / 8 for table in (network.tokens, network.positions))
-    for _, linear in network.linears():
-        kept = linear.weight.size if linear.mask is None else int(linear.mask.sum())
-        total += kept * linear.bits / 8 + (0 if linear.mask is None else linear.mask.size / 8)
-        total += 4 * linear.bias.size + (0 if linear.rule is None else 2 * linear.rule.multiplier.size)
-    return total
+    """Bytes of parameters read for one sentence of n tokens, each once and packed as in the file.
+
+    Kept weights, masks (as bitmaps or gaps), biases, multipliers and shifts; n rows of the two embedding tables, at
+    the average size of their rows; one entry of the table that divides by n.
+    """
+    vocabulary, positions = len(network.tokens.weight), len(network.positions.weight)
+    shares = {"tokens": n / vocabulary, "positions": n / positions}
+    shares |= dict.fromkeys(("length_multiplier", "length_shift"), 1 / (positions + 1))
+    tensors = network_tensors(network).items()
+    return sum(tensor.nbytes * shares.get(name.partition(".")[0], 1.0) for name, tensor in tensors)
 
 
 def dense_bytes(shape: Shape, n: float) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from integer_tickets.integer import reference, torch_engine
+from integer_tickets.integer.engines import engine as engine_of
 from integer_tickets.integer.network import IntegerNetwork
 from integer_tickets.model.transformer import Transformer
 
@@ -31,7 +31,7 @@ def pytorch(model: Transformer, ids: Tensor, counts: Tensor) -> Call:
 
 def integer(network: IntegerNetwork, engine: str, rows: list[list[int]]) -> Call:
     """An integer network on one of the engines."""
-    logits = torch_engine.logits if engine == "torch" else reference.logits
+    logits = engine_of(engine)
     return lambda: logits(network, rows)
 
 
@@ -64,6 +64,7 @@ def onnx_runtime(model: Transformer, ids: Tensor, counts: Tensor, threads: int) 
 
 
 def padded(rows: list[list[int]]) -> tuple[Tensor, Tensor]:
+    """Token ids (batch, n), right-padded with zeros, and the number of tokens of each sentence (batch,), both int64."""
     counts = np.array([len(row) for row in rows], np.int64)
     ids = np.zeros((len(rows), counts.max()), np.int64)
     for line, row in zip(ids, rows, strict=True):

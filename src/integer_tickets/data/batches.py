@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from integer_tickets.seeds import generator
+
 Array = NDArray[np.integer]
 
 _POOL = 64  # batches within which rows are sorted by length: enough for little padding, few enough to stay random
@@ -36,7 +38,7 @@ def epoch_batches(lengths: Array, batch: int, seed: int, epoch: int) -> list[Arr
 
     Only one batch is smaller than `batch`. The result depends on the arguments alone.
     """
-    rng = np.random.default_rng([seed, epoch])
+    rng = generator("order", seed, epoch)
     rows = rng.permutation(len(lengths))
     batches: list[Array] = []
     for start in range(0, len(rows), _POOL * batch):
@@ -51,9 +53,12 @@ def evaluation_batches(lengths: Array, batch: int) -> list[Array]:
 
 
 def pad(split: Split, indices: Array) -> tuple[Array, Array]:
-    """The rows `indices` as ids, int64 (rows, n), filled with 0 up to the longest, and their lengths, int64 (rows,)."""
+    """The rows `indices` as ids, int64 (rows, n), and their lengths, int64 (rows,).
+
+    Shorter rows are filled with 0 up to the longest, which counts as one token long at least.
+    """
     counts = split.lengths[indices]
-    position = np.arange(counts.max(initial=0))
+    position = np.arange(counts.max(initial=1))
     valid = position < counts[:, None]
     ids = np.zeros(valid.shape, np.int64)
     ids[valid] = split.ids[(split.offsets[indices][:, None] + position)[valid]]

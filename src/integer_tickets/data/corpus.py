@@ -13,7 +13,7 @@ from safetensors.numpy import save
 from integer_tickets.data.batches import Split
 from integer_tickets.errors import UserError
 from integer_tickets.files import read_json, write_bytes, write_json
-from integer_tickets.integer.layout import tokenizer_tensors
+from integer_tickets.integer.layout import tokenizer_tensors, unpack_tokenizer
 from integer_tickets.integer.tokenizer import Text, Tokenizer
 
 SPLITS = ("train", "selection", "validation", "test")
@@ -65,7 +65,8 @@ def load_corpus(folder: Path) -> Corpus:
             for name in SPLITS
             if f"{name}.labels" in tensors
         }
-        tokenizer = _tokenizer(json.loads(metadata["tokenizer"]), pieces)
+        described = json.loads(metadata["tokenizer"])
+        tokenizer = unpack_tokenizer(described, described["positions"], pieces)
         return Corpus(splits, tuple(statistics["labels"]), tokenizer, statistics)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder}: not a prepared corpus ({type(error).__name__}: {error})") from None
@@ -79,14 +80,3 @@ def _load(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except SafetensorError as error:
         raise UserError(f"{path}: not a safetensors file ({error})") from None
-
-
-def _tokenizer(described: Any, tensors: dict[str, Any]) -> Tokenizer:
-    if described["kind"] == "hash":
-        return Tokenizer("hash", (), (), described["size"], described["positions"])
-    ends = np.cumsum(tensors["tokenizer.lengths"], dtype=np.int64)
-    content = tensors["tokenizer.pieces"].tobytes()
-    pieces = tuple(content[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True))
-    continues = np.unpackbits(tensors["tokenizer.continues"], count=len(pieces), bitorder="little")
-    flags = tuple(continues.astype(bool).tolist())
-    return Tokenizer("pieces", pieces, flags, described["size"], described["positions"])

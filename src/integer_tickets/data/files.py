@@ -21,14 +21,17 @@ if TYPE_CHECKING:
 _EXTENSIONS = (".tsv", ".csv", ".jsonl", ".parquet")
 
 
-def split_files(folder: Path, splits: Sequence[str]) -> dict[str, Path]:
-    """The file of each split that `folder` has; train must be there. Files of other names are left alone."""
+def split_files(folder: Path, splits: Sequence[str], vocabulary: str) -> dict[str, Path]:
+    """The file of each split that `folder` has; train must be there.
+
+    Files of other names are left alone, and so is the one called `vocabulary`, whatever that name is.
+    """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder (data.folder)")
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         split, _, extension = path.name.partition(".")
-        if split not in splits or path.suffix == ".dvc":  # DVC's note about a file lies beside it
+        if split not in splits or path.name == vocabulary or path.suffix == ".dvc":  # DVC's notes lie beside files
             continue
         if f".{extension}".removesuffix(".gz") not in _EXTENSIONS:
             raise UserError(f"{path}: expected one of {' '.join(_EXTENSIONS)}, or one of them with .gz")
@@ -38,6 +41,17 @@ def split_files(folder: Path, splits: Sequence[str]) -> dict[str, Path]:
     if "train" not in files:
         raise UserError(f"{folder}: no file for train, expected train{_EXTENSIONS[0]} or another of the known kinds")
     return {split: files[split] for split in splits if split in files}
+
+
+def load_vocabulary(path: Path) -> list[str]:
+    """The lines of a WordPiece vocabulary in UTF-8, each a piece. Faults are a UserError naming the file."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file (tokenizer.vocabulary in data.folder)")
+    lines = [line.removesuffix("\r") for line in _decode(path, path.read_bytes()).split("\n")]
+    pieces = [line for line in lines if line]
+    if not pieces:
+        raise UserError(f"{path}: no pieces, expected a WordPiece vocabulary with one piece a line")
+    return pieces
 
 
 def load_file(path: Path) -> Dataset:

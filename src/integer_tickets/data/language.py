@@ -20,39 +20,12 @@ from numpy.typing import NDArray
 
 from integer_tickets.data import grammar
 from integer_tickets.errors import UserError
+from integer_tickets.params import Language
+from integer_tickets.seeds import generator
 
 BLOCK = 4096  # sentences drawn from one seed: part of what makes a stream, like the grammar
 
 Integers = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class LanguageParams:
-    """How hard the language is. Raises UserError for a value out of range.
-
-    bayes_error: the error of the best possible classifier, 0.0001 to 0.45;
-    nesting: the largest number of clauses in a sentence, 1 to 3;
-    vocabulary: the number of content words, 100 to 400 (function words come on top);
-    distractors: the share of clauses with a phrase that carries words of the other sign, 0 to 1.
-    """
-
-    bayes_error: float = 0.05
-    nesting: int = 2
-    vocabulary: int = grammar.CONTENT_WORDS
-    distractors: float = 0.2
-
-    def __post_init__(self) -> None:
-        for name, whole, low, high in (
-            ("bayes_error", False, 0.0001, 0.45),
-            ("nesting", True, 1, grammar.MAX_NESTING),
-            ("vocabulary", True, 100, grammar.CONTENT_WORDS),
-            ("distractors", False, 0, 1),
-        ):
-            value = getattr(self, name)
-            fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-            if not fits or not low <= value <= high:
-                kind = "a whole number" if whole else "a number"
-                raise UserError(f"built-in language: {name} is {value!r}, expected {kind} from {low} to {high}")
 
 
 class Sentence(NamedTuple):
@@ -153,16 +126,14 @@ def _text(tokens: list[str]) -> str:
     return " ".join(tokens).replace(" ,", ",")
 
 
-def generate(params: LanguageParams, count: int, seed: int) -> Iterator[Sentence]:
-    """The first `count` sentences of the stream of `seed`: a longer stream begins with the shorter one.
+def generate(params: Language, count: int, stream: int) -> Iterator[Sentence]:
+    """The first `count` sentences of a stream of `params.seed`: a longer one begins with the shorter one.
 
-    Streams that differ in `bayes_error` alone have the same texts and scores. Raises UserError for a negative seed.
+    Streams that differ in `bayes_error` alone have the same texts and scores.
     """
-    if seed < 0:
-        raise UserError(f"built-in language: seed is {seed}, expected 0 or more")
     tables = _tables(params.nesting, params.vocabulary, params.distractors)
     for block in range(-(-count // BLOCK)):
-        random = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(block,))))
+        random = generator("language", params.seed, stream, block)
         uniform = random.random(BLOCK)
         texts, scores = _block(tables, random)
         values, index = np.unique(scores, return_inverse=True)
@@ -172,7 +143,7 @@ def generate(params: LanguageParams, count: int, seed: int) -> Iterator[Sentence
         yield from map(Sentence, texts[:left], labels[:left].tolist(), scores[:left].tolist())
 
 
-def posterior(params: LanguageParams, score: int) -> float:
+def posterior(params: Language, score: int) -> float:
     """p(y=1 | a text of this score)."""
     other = _logistic(-_beta(params) * abs(score))
     return 1 - other if score > 0 else other
@@ -226,7 +197,7 @@ def _bayes_error(scores: dict[int, float], beta: float) -> float:
 
 
 @cache
-def _beta(params: LanguageParams) -> float:
+def _beta(params: Language) -> float:
     """The slope at which the Bayes error is the one asked for, by bisection: the error falls as the slope grows."""
     scores, low, high = _scores(params.nesting, params.distractors), 0.0, 64.0
     while low < (middle := (low + high) / 2) < high:
@@ -237,7 +208,7 @@ def _beta(params: LanguageParams) -> float:
     return high
 
 
-def facts(params: LanguageParams) -> dict[str, Any]:
+def facts(params: Language) -> dict[str, Any]:
     """The truth about the language, computed from the grammar without sampling.
 
     score: {score: probability}; score_entropy and information, I(X;Y) = I(score;Y), in bits; label_prior: p(y=1);

@@ -1,5 +1,6 @@
-"""Learning the pieces of a tokenizer from train text."""
+"""The pieces of a tokenizer: learned from train text, or a pretrained vocabulary cut to it."""
 
+from collections import Counter
 from collections.abc import Iterable
 
 from integer_tickets.errors import UserError
@@ -9,28 +10,58 @@ _Piece = tuple[bytes, bool]
 """The bytes of a piece, and whether it continues a word."""
 
 
-def learn_tokenizer(texts: Iterable[str], kind: str, size: int, positions: int) -> Tokenizer:
+def learn_tokenizer(
+    texts: Iterable[str], kind: str, size: int, positions: int, vocabulary: Iterable[str] = ()
+) -> Tokenizer:
     """A tokenizer with at most `size` ids, learned from `texts`; for the kind `hash` there is nothing to learn.
 
-    Pieces are the byte pairs of Sennrich, Haddow and Birch (2016) over the words of the normaliser, as far as encoding
-    the texts uses them, and every single byte seen, as beginning or continuing a word as it was seen. The same texts
-    give the same pieces. Raises UserError if `size` has no room for the single bytes.
+    For the kind `pieces` they are the byte pairs of Sennrich, Haddow and Birch (2016) over the words of the normaliser;
+    for `pretrained` those lines of the WordPiece `vocabulary` ("##" marks a continuing piece) that encode the texts
+    most often. Either way only as far as encoding the texts uses them, and with every single byte seen, as beginning or
+    continuing a word as it was seen, so that no word of the texts is unknown. Both give a tokenizer of the kind
+    `pieces`; the same texts give the same pieces. Raises UserError if `size` has no room for the single bytes.
     """
     if kind == "hash":
         return Tokenizer("hash", (), (), size, positions)
     # Longer words are unknown whatever the pieces.
     lines = [[word for word in words(text) if len(word) <= LONGEST_WORD] for text in texts]
-    vocabulary = {word for line in lines for word in line}
-    singles = {(word[i : i + 1], i > 0) for word in vocabulary for i in range(len(word))}
+    counts = Counter(word for line in lines for word in line)
+    singles = {(word[i : i + 1], i > 0) for word in counts for i in range(len(word))}
     if FIRST_PIECE + len(singles) > size:
         raise UserError(
             f"tokenizer.size = {size}: the bytes of train and the reserved ids alone need {FIRST_PIECE + len(singles)}"
         )
-    learned = _tokenizer(_byte_pairs(lines, size - FIRST_PIECE), LONGEST_WORD)
-    # A pair that only led to longer pieces takes an id and a row of the embedding for nothing.
-    used = {i - FIRST_PIECE for word in vocabulary for i in learned.encode(word)}
-    pieces = list(zip(learned.pieces, learned.continues, strict=True))
-    return _tokenizer(singles | {pieces[i] for i in used}, positions)
+    if kind == "pretrained":
+        pieces = singles | _most_used(map(_piece, vocabulary), singles, counts, size - FIRST_PIECE - len(singles))
+    else:
+        pieces = _byte_pairs(lines, size - FIRST_PIECE)
+    # A piece that is never used, as a pair that only led to longer ones, takes an id and a row of the embedding.
+    return _tokenizer(singles | _uses(pieces, counts).keys(), positions)
+
+
+def _piece(line: str) -> _Piece:
+    text = line.encode()
+    return (text[2:], True) if text.startswith(b"##") and len(text) > 2 else (text, False)
+
+
+def _most_used(pieces: Iterable[_Piece], singles: set[_Piece], counts: Counter[bytes], count: int) -> set[_Piece]:
+    """The `count` pieces beside the single bytes that the words use most often, the earlier one at a tie.
+
+    What the normaliser never gives, as capitals or [CLS], is in no word and so is not used.
+    """
+    fitting = dict.fromkeys(piece for piece in pieces if len(piece[0]) <= LONGEST_WORD and piece not in singles)
+    uses = _uses(singles | fitting.keys(), counts)
+    return set(sorted((piece for piece in fitting if piece in uses), key=lambda piece: -uses[piece])[:count])
+
+
+def _uses(pieces: set[_Piece], counts: Counter[bytes]) -> Counter[_Piece]:
+    """How often each piece occurs in the words, which occur `counts` times; pieces that do not are left out."""
+    tokenizer = _tokenizer(pieces, LONGEST_WORD)
+    uses: Counter[_Piece] = Counter()
+    for word, count in counts.items():
+        for i in tokenizer.encode(word):
+            uses[tokenizer.pieces[i - FIRST_PIECE], tokenizer.continues[i - FIRST_PIECE]] += count
+    return uses
 
 
 def _tokenizer(pieces: set[_Piece], positions: int) -> Tokenizer:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from integer_tickets.data.corpus import SPLITS, Corpus, encode, save_corpus
+from integer_tickets.data.files import load_vocabulary
 from integer_tickets.data.learning import learn_tokenizer
 from integer_tickets.data.sources import read
 from integer_tickets.data.splits import cut
@@ -19,16 +20,19 @@ if TYPE_CHECKING:
 def prepare(params: Params) -> tuple[dict[str, DataFrame], Corpus]:
     """Read, cut and encode the corpus of `params`: the rows of each split, and the same as token ids."""
     data = params.data
-    source = read(data, params.language)
+    wanted = params.tokenizer
+    vocabulary = load_vocabulary(Path(data.folder, wanted.vocabulary)) if wanted.kind == "pretrained" else []
+    source = read(data, params.language, wanted.vocabulary)
     fractions = {"selection": data.selection, "validation": data.validation}
     cut_splits, units = cut(source.splits, fractions, data.seed)
     frames = {name: cut_splits[name] for name in SPLITS if name in cut_splits}
     train = frames["train"]
     tokenizer = learn_tokenizer(
         (text for column in text_columns(train) for text in train[column]),
-        params.tokenizer.kind,
-        params.tokenizer.size,
-        params.tokenizer.positions,
+        wanted.kind,
+        wanted.size,
+        wanted.positions,
+        vocabulary,
     )
     splits = {name: encode(tokenizer, texts_of(frame), frame["label"]) for name, frame in frames.items()}
     found = statistics(frames, splits, source.labels, tokenizer) | {
@@ -36,7 +40,7 @@ def prepare(params: Params) -> tuple[dict[str, DataFrame], Corpus]:
         "labels": list(source.labels),
         "units": units,
         "language": source.facts,
-        "tokenizer": {"kind": tokenizer.kind, "size": tokenizer.size, "positions": tokenizer.positions},
+        "tokenizer": {"kind": params.tokenizer.kind, "size": tokenizer.size, "positions": tokenizer.positions},
     }
     return frames, Corpus(splits, source.labels, tokenizer, found)
 

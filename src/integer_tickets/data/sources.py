@@ -25,9 +25,11 @@ _HIDDEN = "-1"  # what the hub writes where the labels of a test split are not p
 class Source:
     """A labelled corpus as it comes, before anything is cut from it.
 
-    name: of the corpus; labels: the names of the classes, each seen in train; splits: for each split a frame with
-    the columns text, text2 (pairs only), label (int class), group (where asked for), score (built-in language only);
-    facts: what is known exactly about the built-in language, else empty.
+    name: `builtin` for the built-in language, else data.name, or where that is empty the id on the hub or the last
+    part of data.folder, and `files` where that says nothing (`data`, a path of dots); labels: the names of the
+    classes, each seen in train; splits: for each split a frame with the columns text, text2 (pairs only), label (int
+    class), group (where asked for), score (built-in language only); facts: what is known exactly about the built-in
+    language, else empty.
     """
 
     name: str
@@ -45,13 +47,17 @@ class _Table:
     classes: tuple[str, ...]
 
 
-def read(data: Data, language: Language) -> Source:
-    """Read the corpus that `data` names. Every fault of it is a UserError naming file, row or column."""
+def read(data: Data, language: Language, vocabulary: str = "") -> Source:
+    """Read the corpus that `data` names. Every fault of it is a UserError naming file, row or column.
+
+    vocabulary: the name of the file in data.folder that is no split but the vocabulary of the tokenizer.
+    """
     if data.source == "builtin":
         return _builtin(language)
     if data.source == "files":
-        files = split_files(Path(data.folder), SPLITS)
-        name = data.name or Path(data.folder).name
+        folder = Path(data.folder)
+        files = split_files(folder, SPLITS, vocabulary)
+        name = data.name or ("files" if folder.name in ("", "..", "data") else folder.name)
         tables = {split: _table(str(path), load_file(path), data) for split, path in files.items()}
     else:
         name = data.name or "/".join(part for part in (data.hub.id, data.hub.configuration) if part)
@@ -65,15 +71,21 @@ def read(data: Data, language: Language) -> Source:
 def _builtin(language: Language) -> Source:
     import pandas as pd
 
-    from integer_tickets.data.language import LanguageParams, facts, generate
+    from integer_tickets.data.language import facts, generate
 
-    params = LanguageParams(language.bayes_error, language.nesting, language.vocabulary, language.distractors)
     splits = {}
     for number, split in enumerate(SPLITS):
         # A stream of its own for each split: the size of one changes no other.
-        sentences = generate(params, getattr(language, split), len(SPLITS) * language.seed + number)
+        sentences = generate(language, getattr(language, split), number)
         splits[split] = pd.DataFrame(list(sentences), columns=["text", "label", "score"])
-    return Source("builtin", ("negative", "positive"), splits, facts(params))
+    labels = ("negative", "positive")
+    seen = splits["train"]["label"].unique().tolist()
+    if len(seen) < 2:
+        raise UserError(
+            f"language.train = {language.train}: every label is {labels[seen[0]]!r}, expected so many sentences that "
+            "both classes occur"
+        )
+    return Source("builtin", labels, splits, facts(language))
 
 
 def _load_hub(hub: Hub) -> dict[str, Dataset]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from integer_tickets.errors import UserError
 from integer_tickets.integer.tokenizer import words
+from integer_tickets.seeds import seed_for
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -39,7 +40,8 @@ def cut(
     grouped = "group" in train
     keys = [str(group).encode() for group in train["group"]] if grouped else word_runs(train["text"])
     units = sorted(set(keys)) if grouped else maximal(keys)
-    units.sort(key=lambda unit: hashlib.sha256(b"%d\n%b" % (seed, unit)).digest())
+    order = seed_for("cut", seed)
+    units.sort(key=lambda unit: hashlib.sha256(b"%d\n%b" % (order, unit)).digest())
     home: dict[bytes, str] = {}
     for split, fraction in missing.items():
         count = max(1, round(fraction * len(units)))

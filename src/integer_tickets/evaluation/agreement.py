@@ -9,6 +9,7 @@ from integer_tickets.data.batches import Split
 from integer_tickets.errors import UserError
 from integer_tickets.evaluation.collect import Model, stored_logits
 from integer_tickets.integer import artefact, reference
+from integer_tickets.seeds import generator
 
 
 def agreement(networks: Iterable[Model], name: str, split: Split, sentences: int, seed: int) -> dict[str, Any]:
@@ -16,7 +17,7 @@ def agreement(networks: Iterable[Model], name: str, split: Split, sentences: int
 
     Returns what was compared: engine, split, number of sentences, and the folders of the networks.
     """
-    sample = np.sort(np.random.default_rng(seed).permutation(len(split))[:sentences])
+    sample = np.sort(generator("agreement", seed).permutation(len(split))[:sentences])
     ids = [split.ids[split.offsets[row] : split.offsets[row + 1]].tolist() for row in sample]
     folders = []
     for model in networks:

@@ -33,9 +33,6 @@ RESULT_COLUMNS = [
     *["distilled", "split", "metric", "value", "n", "bits", "model"],
 ]
 
-STAGE_FOLDERS = ("ladder", "controls", "integer", "distilled")
-"""Below artifacts/: each holds one folder per attention, variant and seed."""
-
 
 @dataclass(frozen=True)
 class Configuration:
@@ -75,12 +72,16 @@ class Entry:
 
 @dataclass(frozen=True)
 class Model:
-    """One trained model: its info.json, predicted classes (rows,) per split, bits of the file to ship, history rows."""
+    """One trained model: its info.json, predicted classes (rows,) per split, bits of what is shipped, history rows.
+
+    bits: of the file of an integer network; of a float model 32 for each parameter that was not pruned; None for the
+    ladder of an integer variant, which ships as the integer networks made from it.
+    """
 
     entry: Entry
     info: dict[str, Any]
     predictions: dict[str, Array]
-    bits: int
+    bits: int | None
     history: list[dict[str, str]]
 
 
@@ -108,38 +109,44 @@ def _configurations(params: Params, attention: str, variant: str) -> list[tuple[
     def add(place: str, stage: str, role: str, level: int, weights: str, distilled: bool = False) -> None:
         found.append((Configuration(stage, role, attention, variant, level, weights, distilled), place))
 
-    add("ladder/dense/level_00", "train_dense", "dense", 0, settings.weights)
+    add("ladder/dense/level_0", "train_dense", "dense", 0, settings.weights)
     for segment in params.grid.segments:
         for level in range(segment.first, segment.last + 1):
-            add(f"ladder/{segment.id}/level_{level:02d}", "prune_rewind", "ticket", level, settings.weights)
-    for level in params.controls.levels:
+            add(f"ladder/{segment.id}/level_{level}", "prune_rewind", "ticket", level, settings.weights)
+    for part in params.controls.levels:
         for kind in params.controls.kinds:
-            add(f"controls/{kind}_{level:02d}", "controls", kind, level, settings.weights)
+            add(f"controls/level_{part.level}/{kind}", "controls", kind, part.level, settings.weights)
     for folder, stage, block in (
         ("integer", "quantize", params.quantize),
         ("distilled", "distill", params.distill),
     ):
-        for level in block.levels:
-            role = "ticket" if level else "dense"
+        for part in block.levels:
+            role = "ticket" if part.level else "dense"
             for bits in own_bits(settings, block.bits):
                 weights = WEIGHT_NAMES[bits]
-                add(f"{folder}/level_{level:02d}_{weights}", stage, role, level, weights, stage == "distill")
+                place = f"{folder}/level_{part.level}/{weights}"
+                add(place, stage, role, part.level, weights, stage == "distill")
     return found
 
 
 def stale(params: Params, artifacts: Path) -> list[Path]:
-    """What lies where items of the grid lie and belongs to none: outputs of an earlier grid, sorted.
+    """What lies where outputs of model stages lie and is none: left by an earlier grid or other levels, sorted.
 
     DVC does not remove them, and a stage that depends on the whole folder would hash them along.
     """
     grid = params.grid
+    levels = {
+        "controls": params.controls.levels,
+        "integer": params.quantize.levels,
+        "distilled": params.distill.levels,
+    }
+    parts = {stage: [f"level_{part.level}" for part in own] for stage, own in levels.items()}
+    parts["ladder"] = ["dense", *(segment.id for segment in grid.segments)]
     names = [f"{a}-{v}-{s}" for a in grid.attentions for v in grid.variants for s in grid.seeds]
-    parts = ["dense", *(segment.id for segment in grid.segments)]
-    places = [f"{stage}/{name}" for stage in STAGE_FOLDERS for name in names]
-    places += [f"ladder/{name}/{part}" for name in names for part in parts]
-    wanted = {artifacts / place for place in places}
-    found = [item for stage in STAGE_FOLDERS for item in artifacts.glob(f"{stage}/*") if item not in wanted]
-    found += [part for part in artifacts.glob("ladder/*/*") if part.parent in wanted and part not in wanted]
+    wanted = {artifacts / stage / name / part for stage in parts for name in names for part in parts[stage]}
+    items = {part.parent for part in wanted}
+    found = [item for stage in parts for item in artifacts.glob(f"{stage}/*") if item not in items]
+    found += [part for item in items for part in item.glob("*") if part not in wanted]
     return sorted(found)
 
 
@@ -192,11 +199,12 @@ def _tensors(path: Path) -> dict[str, Array]:
         raise UserError(f"{path}: not a whole safetensors file ({error})") from None
 
 
-def _bits(folder: Path, info: Mapping[str, Any]) -> int:
-    """Of the file of an integer network, else 32 for each parameter that was not pruned."""
+def _bits(folder: Path, info: Mapping[str, Any]) -> int | None:
     ticket = folder / "ticket.safetensors"
     if ticket.exists():
         return artefact_bits(ticket)
+    if info["weights"] != "float":
+        return None
     pruned = sum(layer["size"] - layer["kept"] for layer in info["layers"].values())
     return int(32 * (info["parameters"] - pruned))
 

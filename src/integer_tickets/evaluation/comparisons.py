@@ -42,8 +42,7 @@ def declared(configurations: Iterable[Configuration]) -> list[Declared]:
 
 def _partners(a: Configuration) -> Iterator[tuple[str, Configuration]]:
     """What `a` is compared with, by family, whether or not the study has it."""
-    on_ladder = a.stage in ("train_dense", "prune_rewind")
-    if on_ladder and a.attention == "inhibitor":
+    if a.attention == "inhibitor" and a.stage != "controls":
         yield "attention", replace(a, attention="softmax")
     if a.stage == "prune_rewind":
         yield "pruning", replace(a, stage="train_dense", role="dense", level=0)

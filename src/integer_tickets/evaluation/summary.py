@@ -9,9 +9,10 @@ import numpy as np
 
 from integer_tickets.evaluation.collect import Configuration, Model
 from integer_tickets.evaluation.comparisons import declared
-from integer_tickets.evaluation.metrics import METRICS, Array, confusion, intervals
+from integer_tickets.evaluation.metrics import Array, intervals
 from integer_tickets.evaluation.statistics import compare, holm
 from integer_tickets.params import Evaluate
+from integer_tickets.seeds import generator
 
 COMPARISON_COLUMNS = [
     *["family", "question", "a", "b", "attention", "variant", "level", "weights", "split", "difference"],
@@ -26,6 +27,7 @@ def columns_of(configuration: Configuration) -> dict[str, Any]:
 
 def summary_rows(
     fixed: Mapping[str, Any],
+    results: Sequence[Mapping[str, Any]],
     predictions: Mapping[str, Array],
     labels: Mapping[str, Array],
     classes: int,
@@ -33,22 +35,22 @@ def summary_rows(
 ) -> list[dict[str, Any]]:
     """Mean, standard deviation over seeds and interval of every metric; predictions (seeds, rows) per split.
 
-    `fixed` holds the columns that say which configuration it is.
+    `fixed` holds the columns that say which configuration it is, `results` its rows of the tidy table: means and
+    deviations are theirs, only the intervals need the predictions.
     """
     rows = []
     for split, predicted in predictions.items():
         # Every configuration sees the same resamples, so that none depends on which others there are.
-        rng = np.random.default_rng(settings.seed)
+        rng = generator("intervals", settings.seed)
         ends = intervals(labels[split], predicted, classes, settings.bootstrap, settings.confidence, rng)
-        matrices = confusion(labels[split], predicted, classes)
         seeds, n = predicted.shape
-        for name, metric in METRICS.items():
-            values = metric(matrices)
+        for name, (low, high) in ends.items():
+            values = [row["value"] for row in results if (row["split"], row["metric"]) == (split, name)]
             numbers = {
-                "mean": _rounded(values.mean()),
-                "std": _rounded(values.std(ddof=1)) if seeds > 1 else None,
-                "low": _rounded(ends[name][0]),
-                "high": _rounded(ends[name][1]),
+                "mean": _rounded(np.mean(values)),
+                "std": _rounded(np.std(values, ddof=1)) if seeds > 1 else None,
+                "low": _rounded(low),
+                "high": _rounded(high),
             }
             rows.append({**fixed, "split": split, "metric": name, **numbers, "n": n, "seeds": seeds})
     return rows
@@ -59,7 +61,7 @@ def comparison_rows(right: Mapping[Configuration, Array], split: str, settings: 
     rows = []
     for comparison in declared(right):
         a, b = comparison.a, comparison.b
-        rng = np.random.default_rng(settings.seed)
+        rng = generator("comparisons", settings.seed)
         result = compare(right[a], right[b], settings.bootstrap, settings.confidence, settings.margin, rng)
         numbers = {key: _rounded(value) if type(value) is float else value for key, value in asdict(result).items()}
         named = {"family": comparison.family, "question": comparison.question, "a": a.name, "b": b.name}
@@ -96,7 +98,7 @@ def best_final(models: Sequence[Model], labels: Array) -> Model:
     """The integer network to ship: the last stage's most accurate on selection, of equals the smallest."""
     last = "distill" if any(model.entry.configuration.stage == "distill" for model in models) else "quantize"
     final = [model for model in models if model.entry.configuration.stage == last]
-    return min(final, key=lambda model: (-float((model.predictions["selection"] == labels).mean()), model.bits))
+    return min(final, key=lambda model: (-float((model.predictions["selection"] == labels).mean()), model.bits or 0))
 
 
 def _rounded(value: Any) -> float:

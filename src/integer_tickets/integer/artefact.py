@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.numpy
-from safetensors import SafetensorError
 
 from integer_tickets.errors import UserError
 from integer_tickets.files import write_bytes
 from integer_tickets.integer.bounds import prove
+from integer_tickets.integer.container import MAX_HEADER, parsed, read
 from integer_tickets.integer.layout import (
     architecture_of,
     network_from,
     network_tensors,
-    tokenizer_from,
     tokenizer_tensors,
+    unpack_tokenizer,
 )
 from integer_tickets.integer.network import IntegerNetwork
 from integer_tickets.integer.rounding import Array
@@ -26,7 +27,12 @@ from integer_tickets.integer.tokenizer import Tokenizer
 
 FORMAT = 1
 KEY = "integer_tickets"
-MAX_HEADER = 100_000_000
+
+WEIGHTS_PER_BYTE = 256
+"""No file declares more weights: a byte of a mask passes at most 255 pruned ones."""
+
+DEEPEST = 50
+"""How deep the provenance may be nested."""
 
 PARTS = ("embedding", "positions", "weights", "masks", "biases", "scales", "vocabulary", "header")
 """What the bits of a file are spent on."""
@@ -54,41 +60,49 @@ def save(path: Path, network: IntegerNetwork, tokenizer: Tokenizer, provenance: 
 
 def serialize(network: IntegerNetwork, tokenizer: Tokenizer, provenance: Mapping[str, Any]) -> bytes:
     """The bytes of the file."""
-    _check_fit(network, tokenizer)
     tensors = network_tensors(network) | tokenizer_tensors(tokenizer)
-    description = {
-        "format": FORMAT,
-        "architecture": architecture_of(network),
-        "labels": list(network.labels),
-        "tokenizer": {"kind": tokenizer.kind, "size": tokenizer.size},
-        "provenance": dict(provenance),
-        "bounds": prove(network),
-    }
+    description = _describe(network, tokenizer, dict(provenance))
     description["sha256"] = _content_hash(description, tensors)
-    return bytes(safetensors.numpy.save(tensors, {KEY: _canonical(description)}))
+    content = bytes(safetensors.numpy.save(tensors, {KEY: _canonical(description)}))
+    _check_size(sum(matrix.weight.size for _, matrix in network.matrices()), len(content))
+    if int.from_bytes(content[:8], "little") > MAX_HEADER:
+        raise UserError(f"the description takes more than {MAX_HEADER} bytes; shorten the provenance")
+    return content
 
 
 def load(path: Path) -> Artefact:
-    """Read an artefact and prove it anew. Raises UserError, one line naming the file and what is wrong with it."""
-    description, tensors = _read(Path(path))
+    """Read an artefact and prove it anew: it is accepted only if `save` would write the same description and tensors.
+
+    Nothing is made that is not in proportion to the bytes of the file. Raises UserError, one line naming the file
+    and what is wrong with it.
+    """
+    description, tensors, size = _read(Path(path))
     try:
         if description["sha256"] != _content_hash(description, tensors):
             raise UserError("the content does not match its sha256; the file was altered or damaged")
+        _check_declared(description, size)
         network = network_from(description["architecture"], tuple(description["labels"]), tensors)
-        tokenizer = tokenizer_from(description["tokenizer"], network, tensors)
-        _check_fit(network, tokenizer)
-        if prove(network) != description["bounds"]:
-            raise UserError("the stated bounds are not those of its numbers; the file was altered")
+        positions = network.positions.weight.shape[0]
+        tokenizer = unpack_tokenizer(description["tokenizer"], positions, tensors)
+        expected = _describe(network, tokenizer, description["provenance"])
+        _check_tensors(network_tensors(network) | tokenizer_tensors(tokenizer), tensors)
+        for key in sorted(expected.keys() | description.keys() - {"sha256"}):
+            if key not in expected:
+                raise UserError(f"its description has a part {key!r} that no integer network has")
+            if _canonical(expected[key]) != _canonical(description[key]):
+                raise UserError(f"the stated {key} and its numbers disagree; the file was altered")
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    except (KeyError, ValueError, TypeError, AttributeError, IndexError, RecursionError) as error:
+    except MemoryError:
+        raise UserError(f"{path}: needs more memory than this machine has") from None
+    except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise UserError(f"{path}: not a valid integer network ({type(error).__name__}: {error})") from None
     return Artefact(network, tokenizer, description["provenance"], description["bounds"], description["sha256"])
 
 
 def artefact_bits(path: Path) -> int:
     """The size of the file in bits."""
-    return 8 * len(_content(Path(path)))
+    return 8 * _read(Path(path))[2]
 
 
 def bits_breakdown(source: Path | Artefact) -> dict[str, int]:
@@ -98,8 +112,8 @@ def bits_breakdown(source: Path | Artefact) -> dict[str, int]:
         tensors = safetensors.numpy.load(content)
         total = 8 * len(content)
     else:
-        tensors = _read(Path(source))[1]
-        total = artefact_bits(source)
+        _, tensors, size = _read(Path(source))
+        total = 8 * size
     bits = dict.fromkeys(PARTS, 0)
     for name, tensor in tensors.items():
         bits[_part(name)] += 8 * tensor.nbytes
@@ -116,48 +130,75 @@ def _part(tensor: str) -> str:
     return {"weight": "weights", "bias": "biases"}.get(tensor.rpartition(".")[2], "scales")
 
 
-def _check_fit(network: IntegerNetwork, tokenizer: Tokenizer) -> None:
+def _describe(network: IntegerNetwork, tokenizer: Tokenizer, provenance: Any) -> dict[str, Any]:
+    """The description of a file, all but its hash. UserError where the parts do not fit each other."""
     rows, positions = network.tokens.weight.shape[0], network.positions.weight.shape[0]
     if (tokenizer.size, tokenizer.positions) != (rows, positions):
         raise UserError(
             f"tokenizer: {tokenizer.size} ids and {tokenizer.positions} positions, "
             f"but the network has {rows} and {positions}"
         )
+    if not isinstance(provenance, dict) or _depth(provenance) > DEEPEST:
+        raise UserError(f"provenance: expected names and values, nested at most {DEEPEST} deep")
+    return {
+        "format": FORMAT,
+        "architecture": architecture_of(network),
+        "labels": list(network.labels),
+        "tokenizer": {"kind": tokenizer.kind, "size": int(tokenizer.size)},
+        "provenance": provenance,
+        "bounds": prove(network),
+    }
 
 
-def _content(path: Path) -> bytes:
+def _depth(value: Any) -> int:
+    depth, inner = 0, [value]
+    while inner and depth <= DEEPEST:
+        depth += 1
+        groups = [v.values() if isinstance(v, dict) else v for v in inner if isinstance(v, dict | list | tuple)]
+        inner = [v for group in groups for v in group]
+    return depth
+
+
+def _check_size(weights: int, size: int) -> None:
+    if weights > WEIGHTS_PER_BYTE * size:
+        raise UserError(f"{weights} weights in a file of {size} bytes, which can hold {WEIGHTS_PER_BYTE * size}")
+
+
+def _check_declared(description: Mapping[str, Any], size: int) -> None:
+    """Refuse shapes that a file of `size` bytes cannot hold, before anything of such a shape is made."""
+    described = description["architecture"]
+    d, hidden = described["width"], [layer["hidden"] for layer in described["layers"]]
+    rows = [described["vocabulary"], described["positions"], *hidden]
+    for number in (d, *rows):
+        if type(number) is not int or number < 1:
+            raise ValueError(f"{number!r} where a number of rows or columns is expected")
+    _check_size(d * (sum(rows) + sum(hidden) + len(description["labels"]) + 4 * d * len(hidden)), size)
+
+
+def _check_tensors(expected: Mapping[str, Array], found: Mapping[str, Array]) -> None:
+    """Every tensor once, of the right type and length, packed as the format says, and no other."""
+    for name in sorted(expected.keys() | found.keys()):
+        if name not in expected or name not in found:
+            raise UserError(f"tensor {name!r} is {'missing' if name in expected else 'not part of the network'}")
+        own, other = expected[name], found[name]
+        if own.dtype != other.dtype or own.shape != other.shape:
+            types = [f"{tensor.size} x {tensor.dtype.name}" for tensor in (other, own)]
+            raise UserError(f"tensor {name!r} is {types[0]}, expected {types[1]}")
+        if not np.array_equal(own, other):
+            raise UserError(f"tensor {name!r} is not packed as the format says")
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Array], int]:
+    """The description and the packed tensors of a file that says it is an integer network of this format; its size."""
+    container = read(path, KEY)
     try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
-    """The description and the packed tensors of a file that says it is an integer network of this format."""
-    content = _content(path)
-    length = int.from_bytes(content[:8], "little")
-    if len(content) < 10 or not 2 <= length <= MAX_HEADER or content[8:9] != b"{":
-        raise UserError(f"{path}: not a safetensors file")
-    if 8 + length > len(content):
-        raise UserError(f"{path}: truncated safetensors file")
-    try:
-        header = json.loads(content[8 : 8 + length])
-        stored = header.pop("__metadata__", {}).get(KEY)
-        expected = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
-        if len(content) < expected:
-            raise UserError(f"{path}: truncated, {len(content)} bytes of {expected}")
-        if stored is None:
-            raise UserError(f"{path}: a safetensors file, but no integer network (no {KEY!r} in its metadata)")
-        tensors = safetensors.numpy.load(content)
-        description = json.loads(stored)
+        description = parsed(container.text)
         version = description["format"]
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, SafetensorError) as error:
-        raise UserError(f"{path}: damaged safetensors file ({error})") from None
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise UserError(f"{path}: its description cannot be read ({error})") from None
     if version != FORMAT:
-        raise UserError(f"{path}: format version {version}, this program reads version {FORMAT}; update it")
-    return description, tensors
+        raise UserError(f"{path}: format version {version!r}, this program reads version {FORMAT}; update it")
+    return description, container.tensors, container.size
 
 
 def _canonical(description: Mapping[str, Any]) -> str:

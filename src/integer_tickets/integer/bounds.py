@@ -28,7 +28,7 @@ def prove(network: IntegerNetwork) -> dict[str, int]:
 
 def linear_bound(linear: Linear, largest_input: int) -> int:
     """The largest |weight @ x + bias| over all inputs of magnitude up to `largest_input`."""
-    absolute = np.abs(linear.weight.astype(np.int64)).sum(axis=1) * largest_input
+    absolute = np.abs(linear.weight, dtype=np.int16).sum(axis=1, dtype=np.int64) * largest_input
     return int((absolute + np.abs(linear.bias.astype(np.int64))).max())
 
 

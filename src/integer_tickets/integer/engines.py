@@ -1,6 +1,7 @@
 """The engines by name. All give the same logits, bit for bit, so the choice is one of speed alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Protocol
@@ -9,8 +10,8 @@ from integer_tickets.errors import UserError
 from integer_tickets.integer.network import IntegerNetwork
 from integer_tickets.integer.rounding import Array
 
-_MODULES = {"reference": "reference", "torch": "torch_engine"}
-_NEEDS = {"torch": "torch"}
+ENGINES = ("reference", "torch", "torch:cuda")
+"""NumPy (the default), PyTorch on the processor, PyTorch on a GPU."""
 
 
 class Engine(Protocol):
@@ -20,19 +21,27 @@ class Engine(Protocol):
 
 
 def engines() -> list[str]:
-    """Names of the engines that run here, the default first."""
-    return [name for name in _MODULES if name not in _NEEDS or find_spec(_NEEDS[name]) is not None]
+    """Names of the engines that run here, the default first. Imports torch, where it is installed, to see a GPU."""
+    return [name for name in ENGINES if _lacks(name) is None]
 
 
 def engine(name: str | None = None) -> Engine:
     """The engine of that name, or the default. Raises UserError if there is none or it does not run here."""
-    available = engines()
-    name = name or available[0]
-    if name not in _MODULES:
-        raise UserError(f"no engine {name!r}; here run {', '.join(available)}")
-    if name not in available:
-        raise UserError(
-            f"engine {name!r} needs {_NEEDS[name]}, which is not installed; here run {', '.join(available)}"
-        )
-    run: Engine = import_module(f"integer_tickets.integer.{_MODULES[name]}").logits
-    return run
+    name = name or ENGINES[0]
+    if name not in ENGINES:
+        raise UserError(f"no engine {name!r}; here run {', '.join(engines())}")
+    lacks = _lacks(name)
+    if lacks is not None:
+        raise UserError(f"engine {name!r} needs {lacks}; here run {', '.join(engines())}")
+    module = "reference" if name == "reference" else "torch_engine"
+    run: Callable[..., Array] = import_module(f"integer_tickets.integer.{module}").logits
+    return partial(run, device="cuda") if name == "torch:cuda" else run
+
+
+def _lacks(name: str) -> str | None:
+    """What an engine needs and does not find here."""
+    if name.startswith("torch") and find_spec("torch") is None:
+        return "torch, which is not installed"
+    if name == "torch:cuda" and not import_module("torch").cuda.is_available():
+        return "a GPU that PyTorch can use, and there is none"
+    return None

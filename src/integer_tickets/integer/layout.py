@@ -164,8 +164,11 @@ def tokenizer_tensors(tokenizer: Tokenizer) -> dict[str, Array]:
     }
 
 
-def tokenizer_from(described: Any, network: IntegerNetwork, tensors: Mapping[str, Array]) -> Tokenizer:
-    positions = network.positions.weight.shape[0]
+def unpack_tokenizer(described: Any, positions: int, tensors: Mapping[str, Array]) -> Tokenizer:
+    """The tokenizer that `tokenizer_tensors` packed; described: its kind and size.
+
+    KeyError, TypeError or ValueError where they describe none, UserError where they describe a broken one.
+    """
     if described["kind"] == "hash":
         return Tokenizer("hash", (), (), described["size"], positions)
     lengths = tensors["tokenizer.lengths"]

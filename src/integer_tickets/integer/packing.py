@@ -16,6 +16,8 @@ def pack_values(values: Array, bits: int) -> Array:
 
 def unpack_values(data: Array, bits: int, count: int) -> Array:
     """The `count` values (int8) that `pack_values` packed. ValueError if the number of bytes does not fit."""
+    if not 1 <= bits <= 8:
+        raise ValueError(f"{bits} bits, expected 1 to 8")
     if data.dtype != np.uint8 or data.shape != ((count * bits + 7) // 8,):
         raise ValueError(f"{count} values of {bits} bits do not fill {data.size} bytes")
     single = np.unpackbits(data, count=count * bits, bitorder="little").reshape(count, bits)

@@ -10,17 +10,10 @@ from torch import Tensor, nn
 from integer_tickets.errors import UserError
 from integer_tickets.integer.network import Inhibitor, IntegerNetwork, Linear, Softmax, Table, roles
 from integer_tickets.integer.network import Layer as IntegerLayer
-from integer_tickets.integer.rounding import Array, Rule, exp_table, half, length_table
-from integer_tickets.model.quantized import (
-    LINEARS,
-    QuantizedTransformer,
-    layer_rule,
-    part_of,
-    softmax_factor,
-    softmax_rule,
-)
-from integer_tickets.model.quantizers import inhibitor_rule, quantize_weight
-from integer_tickets.model.transformer import NORM_UNIT
+from integer_tickets.integer.rounding import Array, Rule, exp_table, half, length_table, rule_for
+from integer_tickets.model.quantized import LINEARS, QuantizedTransformer, part_of, softmax_factor, softmax_rule
+from integer_tickets.model.quantizers import inhibitor_rule, integer_bias, power, quantize_weight
+from integer_tickets.model.rows import NORM_UNIT
 
 
 @torch.no_grad()
@@ -48,19 +41,19 @@ def lower(model: QuantizedTransformer, masks: Mapping[str, Tensor], labels: Sequ
         linears = {}
         for name, role in roles(lowered).items():
             prefix = "" if name in ("up", "down") else "attention."
-            log_unit = steps[name].double() + ins.get(name, log_norm).double()
-            factor = torch.exp2(log_unit - outs.get(name, log_residual).double())
-            rule_of_layer = layer_rule(factor, role.high, role.zero)
+            log_unit = steps[name].item() + ins.get(name, log_norm).item()
+            factor = power(log_unit - outs.get(name, log_residual).item())
+            rule_of_layer = rule_for(factor, role.high, role.zero)
             mask = masks.get(f"layers.{index}.{prefix}{name}.weight")
             linears[name] = _linear(model, part_of(layer, name), steps[name], log_unit, rule_of_layer, mask)
         layers.append(IntegerLayer(**linears, attention=lowered))
 
-    log_unit = model.classifier_step.double() + log_norm.double() - int(model.pool_gain)
+    log_unit = model.classifier_step.item() + log_norm.item() - int(model.pool_gain)
     classifier = _linear(model, model.classifier, model.classifier_step, log_unit, None, masks.get("classifier.weight"))
     token_weight = _int8(quantize_weight(model.tokens.weight, model.token_step, model.embedding_bits))
     places = quantize_weight(model.positions.weight, log_residual + int(model.position_shift), 8)
     length_multiplier, length_shift = length_table(len(places))
-    logit_multiplier, logit_shift = _unit(log_unit.item())
+    logit_multiplier, logit_shift = _unit(log_unit)
     token_mask = _mask(masks.get("tokens.weight"))
     return IntegerNetwork(
         tokens=Table(token_weight, token_mask, model.embedding_bits, int(model.token_shift)),
@@ -78,10 +71,10 @@ def lower(model: QuantizedTransformer, masks: Mapping[str, Tensor], labels: Sequ
 
 
 def _linear(
-    model: QuantizedTransformer, part: nn.Linear, step: Tensor, log_unit: Tensor, rule: Rule | None, mask: Tensor | None
+    model: QuantizedTransformer, part: nn.Linear, step: Tensor, log_unit: float, rule: Rule | None, mask: Tensor | None
 ) -> Linear:
     weight = _int8(quantize_weight(part.weight, step, model.bits))
-    bias = (part.bias.double() * torch.exp2(-log_unit)).round() + (half(rule) if rule else 0)
+    bias = integer_bias(part.bias, log_unit) + (half(rule) if rule else 0)
     return Linear(weight, _mask(mask), bias.numpy().astype(np.int32), rule, model.bits)
 
 

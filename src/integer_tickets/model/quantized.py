@@ -9,19 +9,12 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from integer_tickets.errors import UserError
 from integer_tickets.integer import torch_ops
-from integer_tickets.integer.rounding import Rule, exp_table, half, length_table, rule_for
-from integer_tickets.model.quantizers import (
-    best_log_step,
-    inhibitor_rule,
-    quantize_weight,
-    requantize,
-    through,
-)
-from integer_tickets.model.transformer import NORM_UNIT, Attention, Layer, Transformer, token_mask
+from integer_tickets.integer.rounding import exp_table, length_table, rule_for
+from integer_tickets.model.quantizers import Format, best_log_step, inhibitor_rule, quantize_weight, quantized_linear
+from integer_tickets.model.rows import NORM_UNIT, add_saturating, integer_norm, mean_over, through
+from integer_tickets.model.transformer import Attention, Layer, Transformer, token_mask
 
 LINEARS = ("query", "key", "value", "output", "up", "down")  # order of the rows of `weight_steps`
 QK, VALUE, HIDDEN = range(3)  # columns of `activation_steps`
@@ -97,22 +90,6 @@ class QuantizedTransformer(Transformer):
             self.gains[index] = _gain(value / (headroom * largest[f"context.{index}"]))
         self.pool_gain.fill_(_gain(127 * NORM_UNIT / (headroom * largest["pooled"])))
 
-    def integers(
-        self, part: nn.Linear, log_step: Tensor, log_unit: Tensor, bound: int, extra: int
-    ) -> tuple[Tensor, Tensor]:
-        """Integer weight and bias (+ extra) of a layer whose inputs reach `bound` and whose sums have this unit.
-
-        float32 where every sum is proved to stay below 2^24, where float32 counts exactly, else float64.
-        """
-        weight = quantize_weight(part.weight, log_step, self.bits)
-        bias = part.bias.double() * torch.exp2(-log_unit)
-        bias = through(bias.detach().round(), bias) + extra
-        reach = (weight.detach().abs().sum(1).double() * bound + bias.detach().abs()).max().item()
-        if not reach < 2**31:
-            raise UserError(f"a layer could overflow 32 bits: its largest sum is {reach:.4g}")
-        kind = torch.float32 if reach < 2**24 else torch.float64
-        return weight.to(kind), bias.to(kind)
-
     def project(
         self,
         x: Tensor,
@@ -126,47 +103,45 @@ class QuantizedTransformer(Transformer):
         bound: int = 128,
     ) -> Tensor:
         """A linear layer and its rounding rule: integers in, integers on the grid 2^log_out out."""
-        log_unit = log_step.double() + log_in.double()
-        factor = torch.exp2(log_unit - log_out.double())
-        rule = layer_rule(factor, high, zero)
-        weight, bias = self.integers(part, log_step, log_unit, bound, half(rule))
-        return requantize(F.linear(x.to(weight.dtype), weight, bias), factor, rule, low, high).to(x.dtype)
+        form = Format(self.bits, bound, low, high, zero)
+        return quantized_linear(x, part, log_step, log_in, log_out, form, self.isa)
 
     def forward(self, ids: Tensor, counts: Tensor) -> Tensor:
         valid = token_mask(ids, counts)
+        gains, pool_gain = self.gains.tolist(), int(self.pool_gain)
         token_shift, position_shift = int(self.token_shift), int(self.position_shift)
         log_residual = self.token_step - token_shift
         log_norm = torch.tensor(math.log2(NORM_UNIT))
-        tokens = quantize_weight(self.tokens(ids), self.token_step, self.embedding_bits)
+        weight_steps = self.weight_steps.flatten().unbind()
+        activation_steps = self.activation_steps.flatten().unbind()
+        tokens = quantize_weight(self.tokens(ids), self.token_step, self.embedding_bits, self.isa)
         places = self.positions.weight[: ids.shape[1]]
-        places = quantize_weight(places, log_residual + position_shift, 8)
-        x = clamp16(self._drop(tokens * 2**token_shift + places * 2**position_shift))
-        for index, layer in enumerate(self.blocks()):
+        places = quantize_weight(places, log_residual + position_shift, 8, self.isa)
+        x = self.dropout(tokens * 2**token_shift + places * 2**position_shift)
+        x = add_saturating(torch.zeros_like(x), x, self.isa)
+        for index, (layer, gain) in enumerate(zip(self.blocks(), gains, strict=True)):
             part = layer.attention
-            steps = dict(zip(LINEARS, self.weight_steps[index], strict=True))
-            log_qk, log_v, log_f = self.activation_steps[index]
-            u = integer_norm(x)
+            steps = dict(zip(LINEARS, weight_steps[len(LINEARS) * index :], strict=False))
+            log_qk, log_v, log_f = activation_steps[3 * index : 3 * index + 3]
+            u = integer_norm(x, self.isa)
             low, high, zero = (0, 255, 128) if part.kind == "inhibitor" else (-128, 127, 0)
             q = self.project(u, part.query, steps["query"], log_norm, log_qk, low, high, zero)
             k = self.project(u, part.key, steps["key"], log_norm, log_qk, low, high, zero)
             v = self.project(u, part.value, steps["value"], log_norm, log_v, -128, 127)
-            gain = int(self.gains[index])
-            q, k, v = part.split(q), part.split(k), part.split(v)
-            attend = self.inhibitor if part.kind == "inhibitor" else self.softmax
-            c = attend(part, q, k, v, valid, counts, log_qk, log_v, gain).transpose(1, 2).flatten(2)
+            c = self.context(part, q, k, v, valid, counts, log_qk, log_v, gain)
             r = self.project(c, part.output, steps["output"], log_v - gain, log_residual, -32768, 32767)
-            x = clamp16(x + self._drop(r))
-            f = self.project(integer_norm(x), layer.up, steps["up"], log_norm, log_f, 0, 255)
+            x = add_saturating(x, self.dropout(r), self.isa)
+            f = self.project(integer_norm(x, self.isa), layer.up, steps["up"], log_norm, log_f, 0, 255)
             r = self.project(f, layer.down, steps["down"], log_f, log_residual, -32768, 32767, bound=255)
-            x = clamp16(x + self._drop(r))
-        total = (integer_norm(x) * valid[..., None]).sum(1)
-        pooled = self._mean(total, counts, int(self.pool_gain))
-        log_pooled = log_norm - int(self.pool_gain)
-        log_unit = self.classifier_step.double() + log_pooled.double()
-        weight, bias = self.integers(self.classifier, self.classifier_step, log_unit, 128, 0)
-        return (F.linear(pooled.to(weight.dtype), weight, bias) * torch.exp2(log_unit)).to(x.dtype)
+            x = add_saturating(x, self.dropout(r), self.isa)
+        total = (integer_norm(x, self.isa) * valid[..., None]).sum(1)
+        pooled = self._mean(total, counts, pool_gain)
+        form = Format(self.bits, 128, 0, 0, real=True)
+        return quantized_linear(
+            pooled, self.classifier, self.classifier_step, log_norm - pool_gain, torch.zeros(()), form, self.isa
+        )
 
-    def inhibitor(
+    def context(
         self,
         part: Attention,
         q: Tensor,
@@ -178,61 +153,29 @@ class QuantizedTransformer(Transformer):
         log_v: Tensor,
         gain: int,
     ) -> Tensor:
-        gamma = part.log_gamma.exp() * torch.exp2(log_qk - log_v)
-        delta = part.delta * torch.exp2(-log_v)
-        rule = inhibitor_rule(gamma.detach(), delta.detach())
-        total = part.inhibit(q, k, v, gamma, delta, valid, rule=rule)
-        return self._mean(total, counts, gain)
-
-    def softmax(
-        self,
-        part: Attention,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        valid: Tensor,
-        counts: Tensor,
-        log_qk: Tensor,
-        log_v: Tensor,
-        gain: int,
-    ) -> Tensor:
+        """q, k, v (batch, n, width) -> what each token gathers, the same shape."""
+        q, k, v = part.split(q), part.split(k), part.split(v)
+        if part.kind == "inhibitor":
+            gamma = part.log_gamma.exp() * torch.exp2(log_qk - log_v)
+            delta = part.delta * torch.exp2(-log_v)
+            rule = inhibitor_rule(gamma.detach(), delta.detach())
+            total = part.inhibit(q, k, v, gamma, delta, valid, rule=rule)
+            return self._mean(total.transpose(1, 2).flatten(2), counts, gain)
         factor = softmax_factor(log_qk, q.shape[-1])
-        rule = softmax_rule(factor, self.heads)
+        rule_of_head = softmax_rule(factor, self.heads)
         scores = q @ k.transpose(-1, -2)
-        exact = torch_ops.softmax_weights(scores.detach(), valid, *rule, self.exp_table)
+        exact = torch_ops.softmax_weights(scores.detach(), valid, *rule_of_head, self.exp_table)
         keys = valid[:, None, None, :]
-        below = scores.masked_fill(~keys, -(2.0**30)).amax(-1, keepdim=True) - scores
-        smooth = 255 * torch.exp(-(below * factor.to(below.dtype) / 32).clamp(0, 60)) * keys
+        highest = scores.masked_fill(~keys, -(2.0**30)).amax(-1, keepdim=True)
+        smooth = torch.exp((scores - highest).clamp_max(0) * (factor / 32).to(scores.dtype)) * (255.0 * keys)
         weights = through(exact, smooth)
         gathered, share = weights @ v, weights.sum(-1, keepdim=True)
         smooth = (gathered / share.clamp_min(1) * 2**gain).clamp(-128, 127)
-        return through(torch_ops.softmax_divide(gathered.detach(), share.detach(), gain), smooth)
+        exact = torch_ops.softmax_divide(gathered.detach(), share.detach(), gain)
+        return through(exact, smooth).transpose(1, 2).flatten(2)
 
     def _mean(self, total: Tensor, counts: Tensor, gain: int) -> Tensor:
-        number = counts.clamp_min(1).reshape(-1, *[1] * (total.ndim - 1))
-        smooth = (total / number * 2**gain).clamp(-128, 127)
-        exact = torch_ops.mean_over(total.detach(), counts, gain, self.length_multiplier, self.length_shift)
-        return through(exact, smooth)
-
-    def _drop(self, x: Tensor) -> Tensor:
-        if not self.training or self.dropout.p == 0:
-            return x
-        kept = self.dropout(x)
-        return through(kept.detach().round(), kept)
-
-
-def clamp16(x: Tensor) -> Tensor:
-    return x.clamp(-32768, 32767)
-
-
-def integer_norm(x: Tensor) -> Tensor:
-    """Mean-absolute normalization of integers, one unit = NORM_UNIT (docs/arithmetic.md)."""
-    smooth = (x / (x.abs().mean(-1, keepdim=True).clamp_min(1e-6) * NORM_UNIT)).clamp(-128, 127)
-    return through(torch_ops.norm(x.detach()), smooth)
-
-
-def layer_rule(factor: Tensor, high: int, zero: int) -> Rule:
-    return rule_for(factor.detach().double().cpu().numpy(), high, zero)
+        return mean_over(total, counts, gain, self.length_multiplier, self.length_shift, self.isa)
 
 
 def softmax_factor(log_qk: Tensor, width: int) -> Tensor:
@@ -242,7 +185,7 @@ def softmax_factor(log_qk: Tensor, width: int) -> Tensor:
 
 def softmax_rule(factor: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
     """Pre-shift, multiplier and shift, int32 (heads,), of a factor that all heads share."""
-    rule = layer_rule(factor, 255, 0)
+    rule = rule_for(factor.item(), 255)
     numbers = rule.pre_shift, int(rule.multiplier[0]), rule.shift
     pre_shift, multiplier, shift = (
         torch.full((heads,), number, dtype=torch.int32, device=factor.device) for number in numbers

@@ -1,78 +1,153 @@
-"""Quantizers with gradients: exact integers forwards, straight-through estimates backwards.
-
-Tensors hold integers in floating point. An integer result is written `exact + (smooth - smooth.detach())`: its value
-is `exact`, its gradient that of `smooth`, the same operation without rounding.
-"""
+"""Quantized linear layers and their grids: exact integers forwards, straight-through estimates backwards."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from integer_tickets.errors import UserError
-from integer_tickets.integer import torch_ops
-from integer_tickets.integer.rounding import Rule
+from integer_tickets.integer.rounding import half, rule_for
 from integer_tickets.model.attention import IntegerRule
+from integer_tickets.model.rows import gate, quantize, requantize
 
 HIGHEST = {8: 127, 4: 7, 3: 3, 2: 1}  # largest weight of a symmetric grid; 2 bits are ternary
 
 
-def through(exact: Tensor, smooth: Tensor) -> Tensor:
-    """The value of `exact` with the gradient of `smooth`."""
-    return exact + (smooth - smooth.detach())
+def power(exponent: float) -> float:
+    """2^exponent, and a number too large for any rule where float64 has none."""
+    return math.exp2(min(exponent, 1023.0))
+
+
+def quantize_weight(weight: Tensor, log_step: Tensor, bits: int, isa: str | None = None) -> Tensor:
+    """Integers of a weight of any shape on the grid 2^log_step (a scalar tensor)."""
+    return _QuantizeWeight.apply(weight, log_step, HIGHEST[bits], isa)
 
 
 class _QuantizeWeight(torch.autograd.Function):
     """Round w / 2^t to the integers -high..high; gradients for w and t as in TQT (Jain et al., arXiv 1903.08066)."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, log_step: Tensor, high: int) -> Tensor:
-        scaled = weight / torch.exp2(log_step)
-        ctx.save_for_backward(scaled, log_step)
-        ctx.high = high
-        return scaled.round().clamp_(-high, high)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
-        scaled, log_step = ctx.saved_tensors
-        inside = grads[0] * (scaled.abs() <= ctx.high + 0.5)
+    def forward(ctx: Any, weight: Tensor, log_step: Tensor, high: int, isa: str | None) -> Tensor:
         step = torch.exp2(log_step)
-        return inside / step, -math.log(2) * (inside * scaled).sum().reshape(log_step.shape), None
-
-
-class _Requantize(torch.autograd.Function):
-    """The rounding rule; the gradient is that of acc * factor, zero where the output saturates."""
+        ctx.save_for_backward(weight, step)
+        ctx.high, ctx.isa = high, isa
+        return quantize(weight, step, high, isa)
 
     @staticmethod
-    def forward(ctx: Any, acc: Tensor, factor: Tensor, rule: Rule, low: int, high: int) -> Tensor:
-        multiplier = torch.from_numpy(rule.multiplier).to(acc.device)
-        out = torch_ops.requantize(acc, rule.pre_shift, multiplier, rule.shift, rule.zero, low, high)
-        ctx.save_for_backward(acc, factor)
-        ctx.range = low - rule.zero, high - rule.zero
-        return out
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        weight, step = ctx.saved_tensors
+        grad_weight, slope = weight_gradient(weight, grad, step.item(), ctx.high, ctx.isa)
+        return grad_weight, torch.full_like(step, slope), None, None
+
+
+def weight_gradient(weight: Tensor, grad: Tensor, step: float, high: int, isa: str | None) -> tuple[Tensor, float]:
+    """Gradients of a weight and of log2 of its step, from that of its integers."""
+    grad_weight, slope = gate(weight, grad, 1 / step, -high - 0.5, high + 0.5, isa)
+    return grad_weight, -math.log(2) * slope / step
+
+
+def integer_bias(bias: Tensor, log_unit: float) -> Tensor:
+    """A bias in whole units, float64."""
+    return (bias.double() * power(-log_unit)).round()
+
+
+@dataclass(frozen=True)
+class Format:
+    """What a quantized linear layer takes and gives."""
+
+    bits: int  # of a weight
+    bound: int  # largest magnitude that comes in
+    low: int
+    high: int
+    zero: int = 0
+    real: bool = False  # no rounding: numbers in units of 2^log_out come out
+
+
+def integer_weights(
+    weight: Tensor, bias: Tensor, step: Tensor, log_unit: float, form: Format, extra: int, isa: str | None
+) -> tuple[Tensor, Tensor]:
+    """Integer weight and bias (+ extra) of a linear layer whose sums have the unit 2^log_unit.
+
+    float32 where every sum is proved to stay below 2^24, where float32 counts exactly, else float64.
+    """
+    integers, biases = quantize(weight, step, HIGHEST[form.bits], isa), integer_bias(bias, log_unit) + extra
+    reach = (integers.abs().sum(1).double() * form.bound + biases.abs()).max().item()
+    if not reach < 2**31:
+        raise UserError(f"a layer could overflow 32 bits: its largest sum is {reach:.4g}")
+    kind = torch.float32 if reach < 2**24 else torch.float64
+    return integers.to(kind), biases.to(kind)
+
+
+def quantized_linear(
+    x: Tensor,
+    part: nn.Linear,
+    log_step: Tensor,
+    log_in: Tensor,
+    log_out: Tensor,
+    form: Format,
+    isa: str | None = None,
+) -> Tensor:
+    """A linear layer and its rounding rule: integers on the grid 2^log_in in, integers on the grid 2^log_out out.
+
+    The three grids are scalar tensors; the gradient is that of the layer without rounding.
+    """
+    return _QuantizedLinear.apply(x, part.weight, part.bias, log_step, log_in, log_out, form, isa)
+
+
+class _QuantizedLinear(torch.autograd.Function):
+    """One node for the whole layer: its many small steps cost more than their arithmetic."""
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        acc, factor = ctx.saved_tensors
-        scale = factor.to(acc.dtype)
-        smooth = acc * scale
-        low, high = ctx.range
-        inside = grads[0] * ((smooth >= low) & (smooth <= high))
-        return inside * scale, (inside * acc).sum().to(factor.dtype).reshape(factor.shape), None, None, None
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        log_step: Tensor,
+        log_in: Tensor,
+        log_out: Tensor,
+        form: Format,
+        isa: str | None,
+    ) -> Tensor:
+        step = torch.exp2(log_step)
+        log_unit = log_step.item() + log_in.item()
+        factor = power(log_unit - log_out.item())
+        rule = None if form.real else rule_for(factor, form.high, form.zero)
+        integers, biases = integer_weights(weight, bias, step, log_unit, form, half(rule) if rule else 0, isa)
+        rows = x.flatten(0, -2).to(integers.dtype)
+        acc = torch.addmm(biases, rows, integers.T)
+        ctx.save_for_backward(rows, weight, bias, step, integers, acc)
+        ctx.numbers = log_unit, factor, form, isa
+        ctx.shapes = log_step.shape, log_in.shape, log_out.shape
+        out = requantize(acc, rule, form.low, form.high, isa) if rule else acc.double() * factor
+        return out.to(x.dtype).unflatten(0, x.shape[:-1])
 
-
-def quantize_weight(weight: Tensor, log_step: Tensor, bits: int) -> Tensor:
-    """Integers of a weight of any shape on the grid 2^log_step (a scalar tensor)."""
-    result: Tensor = _QuantizeWeight.apply(weight, log_step, HIGHEST[bits])
-    return result
-
-
-def requantize(acc: Tensor, factor: Tensor, rule: Rule, low: int, high: int) -> Tensor:
-    """acc (..., out) holding integers -> the rounding rule's integers; `factor` is what the rule approximates."""
-    result: Tensor = _Requantize.apply(acc, factor, rule, low, high)
-    return result
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        rows, weight, bias, step, integers, acc = ctx.saved_tensors
+        log_unit, factor, form, isa = ctx.numbers
+        low, high = (-math.inf, math.inf) if form.real else (form.low - form.zero, form.high - form.zero)
+        grad_acc, slope = gate(acc, grad.flatten(0, -2).to(acc.dtype), factor, low, high, isa)
+        grad_integers = (grad_acc.T @ rows).to(weight.dtype)
+        grad_weight, by_step = weight_gradient(weight, grad_integers, step.item(), HIGHEST[form.bits], isa)
+        grad_bias = grad_acc.sum(0).double() * power(-log_unit)
+        by_out = -math.log(2) * factor * slope
+        by_unit = -by_out - math.log(2) * torch.dot(grad_bias, bias.double()).item()
+        by_logs = (by_unit + by_step, by_unit, by_out)
+        return (
+            (grad_acc @ integers).to(grad.dtype).unflatten(0, grad.shape[:-1]),
+            grad_weight,
+            grad_bias.to(bias.dtype),
+            *(step.new_full(shape, by_log) for shape, by_log in zip(ctx.shapes, by_logs, strict=True)),
+            None,
+            None,
+        )
 
 
 def best_log_step(weight: Tensor, bits: int) -> float:

@@ -12,21 +12,15 @@ from torch.nn import functional as F
 
 from integer_tickets.model.attention import IntegerRule, inhibitor
 from integer_tickets.model.kernel import available, fused_inhibitor
-
-NORM_UNIT = 1 / 16  # value of one integer step after normalization (docs/arithmetic.md)
-
-
-def norm(x: Tensor) -> Tensor:
-    """Mean-absolute normalization without parameters over the last axis: x / mean |x|; zero stays zero."""
-    return x / x.abs().mean(-1, keepdim=True).clamp_min(1e-6)
+from integer_tickets.model.rows import is_fused, norm
 
 
 @cache
 def fused_works(isa: str) -> bool:
-    """Whether the fused kernel runs here; if not, one line says why and the plain form takes its place."""
+    """Whether the fused kernels run here; if not, one line says why and the plain forms take their place."""
     reason = available(isa)
     if reason is not None:
-        print(f"Inhibitor attention in plain PyTorch, many times slower: {reason}", file=sys.stderr)
+        print(f"everything in plain PyTorch, Inhibitor attention many times slower: {reason}", file=sys.stderr)
     return reason is None
 
 
@@ -42,10 +36,9 @@ class Attention(nn.Module):
     scalars): 1/n sum_j of v_j softly thresholded by max(0, gamma |q_i - k_j|_1 - delta).
     """
 
-    def __init__(self, width: int, heads: int, kind: str, signed: bool, kernel: str, isa: str) -> None:
+    def __init__(self, width: int, heads: int, kind: str, signed: bool, isa: str | None) -> None:
         super().__init__()
         self.kind, self.heads, self.signed, self.isa = kind, heads, signed, isa
-        self.fused = kernel == "fused" and fused_works(isa)
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
@@ -69,7 +62,7 @@ class Attention(nn.Module):
         valid: Tensor,
         rule: IntegerRule | None = None,
     ) -> Tensor:
-        if self.fused and q.device.type == "cpu":
+        if self.isa is not None and is_fused(self.isa, q):
             return fused_inhibitor(q, k, v, gamma, delta, valid, self.signed, rule, self.isa)
         return inhibitor(q, k, v, gamma, delta, valid, self.signed, rule)
 
@@ -113,10 +106,11 @@ class Transformer(nn.Module):
     ) -> None:
         super().__init__()
         self.width, self.heads = width, heads
+        self.isa = isa if kernel == "fused" and fused_works(isa) else None  # of the fused kernels; None: plain forms
         self.tokens = nn.Embedding(vocabulary, width)
         self.positions = nn.Embedding(positions, width)
         self.layers = nn.ModuleList(
-            Layer(width, hidden, Attention(width, heads, attention, signed, kernel, isa)) for _ in range(layers)
+            Layer(width, hidden, Attention(width, heads, attention, signed, self.isa)) for _ in range(layers)
         )
         self.classifier = nn.Linear(width, classes)
         self.dropout = nn.Dropout(dropout)
@@ -128,38 +122,30 @@ class Transformer(nn.Module):
             assert isinstance(layer, Layer)
             yield layer
 
-    def _see(self, name: str, x: Tensor, valid: Tensor) -> None:
-        if self.observe is not None:
-            self.observe(name, x[valid])
-
     def forward(self, ids: Tensor, counts: Tensor) -> Tensor:
         valid = token_mask(ids, counts)
         x = self.dropout(self.tokens(ids) + self.positions.weight[: ids.shape[1]])
         for index, layer in enumerate(self.blocks()):
             part = layer.attention
-            u = norm(x)
+            u = norm(x, self.isa)
             q, k, v = part.query(u), part.key(u), part.value(u)
             c = part.context(part.split(q), part.split(k), part.split(v), valid, counts)
             c = c.transpose(1, 2).flatten(2)
             x = x + self.dropout(part.output(c))
-            f = torch.relu(layer.up(norm(x)))
+            f = torch.relu(layer.up(norm(x, self.isa)))
             x = x + self.dropout(layer.down(f))
-            for name, tensor in (
-                ("qk", torch.cat([q, k], -1)),
-                ("value", v),
-                ("context", c),
-                ("hidden", f),
-                ("residual", x),
-            ):
-                self._see(f"{name}.{index}", tensor, valid)
-        pooled = (norm(x) * valid[..., None]).sum(1) / counts.clamp_min(1)[:, None]
-        self._see("pooled", pooled, counts > 0)
+            if self.observe is not None:
+                seen = {"qk": torch.cat([q, k], -1), "value": v, "context": c, "hidden": f, "residual": x}
+                for name, tensor in seen.items():
+                    self.observe(f"{name}.{index}", tensor[valid])
+        pooled = (norm(x, self.isa) * valid[..., None]).sum(1) / counts.clamp_min(1)[:, None]
+        if self.observe is not None:
+            self.observe("pooled", pooled[counts > 0])
         return self.classifier(pooled)
 
 
-def initialise(model: Transformer, seed: int) -> None:
+def initialise(model: Transformer, random: np.random.Generator) -> None:
     """Draw initial weights in float64 by NumPy, so that every machine gets the same bits."""
-    generator = np.random.default_rng([seed, 1])
     residual = 1 / math.sqrt(2 * len(model.layers))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -173,7 +159,7 @@ def initialise(model: Transformer, seed: int) -> None:
                 else:
                     narrow = residual if name.endswith(("output.weight", "down.weight")) else 1.0
                     scale = narrow / math.sqrt(parameter.shape[1])
-                values = generator.standard_normal(tuple(parameter.shape)) * scale
+                values = random.standard_normal(tuple(parameter.shape)) * scale
                 parameter.copy_(torch.from_numpy(values))
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from integer_tickets.files import replacing
@@ -31,12 +31,15 @@ STYLE: dict[Any, Any] = {
 COLOURS = {"inhibitor": "#0072B2", "softmax": "#D55E00"}
 MARKERS = {"inhibitor": "o", "softmax": "s"}
 CONTROL_STYLES = {"reinit": ("^", ":", "#009E73"), "shuffled": ("X", "--", "#7F4F9B")}
-WEIGHT_MARKERS = {"float": "o", "int8": "s", "int4": "D", "int3": "P", "ternary": "^"}
+WEIGHT_STYLES = {
+    "float": ("o", "#555555"),
+    "int8": ("s", "#0072B2"),
+    "int4": ("D", "#D55E00"),
+    "int3": ("P", "#009E73"),
+    "ternary": ("^", "#7F4F9B"),
+}
 GREY = "#555555"
-LABEL_WIDTH, LABEL_HEIGHT = 70, 11  # points
-
-Label = tuple[float, float, str, str]
-"""x, y, text, colour"""
+ASIDE = {"reinit": 0.96, "shuffled": 1 / 0.96}  # controls stand a little beside the density of their ticket
 
 
 def save_figures(study: Study, folder: Path) -> list[str]:
@@ -57,78 +60,87 @@ def save(draw: Callable[[Study], Figure], study: Study, path: Path) -> None:
 
 def accuracy_density(study: Study) -> Figure:
     """Tickets along the ladder with their controls; a panel for each attention, a row of panels for each variant."""
-    variants, attentions = study.params.grid.variants, study.params.grid.attentions
-    figure = Figure(figsize=(5.2 * len(attentions), 4.2 * len(variants)), layout="constrained")
-    panels = figure.subplots(len(variants), len(attentions), sharex=True, sharey=True, squeeze=False)
-    labels: list[tuple[Axes, list[Label]]] = []
-    for axes, (attention, variant) in zip(panels.ravel(), study.ladders, strict=True):
-        place = {"attention": attention, "variant": variant}
-        rows = study.accuracies(**place)
+    figure, panels = _panels(study)
+    for axes, (attention, variant) in zip(panels, study.ladders, strict=True):
+        rows = study.accuracies(attention=attention, variant=variant)
         tickets = rows[rows["stage"].isin(["train_dense", "prune_rewind"])].sort_values("level")
-        lines = [("tickets", tickets, MARKERS[attention], "-", COLOURS[attention])]
+        colour, label = COLOURS[attention], f"{attention} tickets"
+        _line(axes, tickets["density"], tickets, label, MARKERS[attention], colour, colour)
         for kind in study.params.controls.kinds:
-            found = rows[rows["role"] == kind].sort_values("level")
-            lines.append((kind, found, *CONTROL_STYLES[kind]))
-        own: list[Label] = []
-        for name, line, marker, style, colour in lines:
-            if line.empty:
-                continue
-            y, error = 100 * line["mean"], 100 * line["std"].fillna(0)
-            face = colour if name == "tickets" else "white"
-            axes.errorbar(
-                line["density"], y, error, marker=marker, linestyle=style, color=colour, markerfacecolor=face,
-                linewidth=1.6, elinewidth=1, capsize=3, markersize=6,
-            )  # fmt: skip
-            own.append((line["density"].iloc[-1], y.iloc[-1], name, colour))
-        labels.append((axes, own))
-        _bag_of_words(axes, study)
-        _density_axis(axes, sorted(tickets["density"]))
-        axes.set_title(attention if len(variants) == 1 else f"{attention}, variant {variant}", loc="left")
-    figure.supxlabel("density: kept fraction of the prunable weights (log scale)", fontsize=10)
-    figure.supylabel(f"accuracy on {study.split}, % (mean ± std over seeds)", fontsize=10)
-    for axes, own in labels:
-        _place(figure, axes, own)
+            marker, style, colour = CONTROL_STYLES[kind]
+            controls = rows[rows["role"] == kind].sort_values("level")
+            _line(axes, controls["density"] * ASIDE[kind], controls, kind, marker, colour, "white", style)
+        densities = sorted(tickets["density"])
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(FixedLocator(densities))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:.2g}" if x < 0.995 else "100"))
+        axes.set_xlim(1.2, densities[0] / 1.2)
+    _finish(figure, panels, study, "density: % of the prunable weights that are kept (log scale)")
     return figure
-
-
-def _density_axis(axes: Axes, densities: list[float]) -> None:
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(densities))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.2g}"))
-    axes.set_xlim(1.15, densities[0] / 1.8)
 
 
 def accuracy_bits(study: Study) -> Figure:
-    """Every kind of model by the size of what is shipped."""
-    figure = Figure(figsize=(7.6, 4.6), layout="constrained")
-    axes = figure.subplots()
-    rows = study.accuracies()
-    rows = rows[rows["stage"].isin(["train_dense", "prune_rewind", "quantize", "distill"])]
-    labels: list[Label] = []
-    for _, row in rows.iterrows():
-        colour = COLOURS[row["attention"]]
-        face = colour if row["distilled"] else "white"
-        x, y = row["bits"] / 8000, 100 * row["mean"]
-        axes.plot(x, y, marker=WEIGHT_MARKERS[row["weights"]], color=colour, markerfacecolor=face, markersize=7, ls="")
-        if row["stage"] == "train_dense":
-            labels.append((x, y, "dense", colour))
-    _bag_of_words(axes, study)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    axes.margins(x=0.12)
-    axes.set_xlabel("size of the shipped model, kB (log scale; float: 4 bytes for each kept parameter)")
-    axes.set_ylabel(f"accuracy on {study.split}, %")
-    for attention in study.params.grid.attentions:
-        axes.plot([], [], color=COLOURS[attention], linewidth=6, label=attention)  # a patch of colour
-    for weights in [name for name in WEIGHT_MARKERS if name in set(rows["weights"])]:
-        axes.plot([], [], marker=WEIGHT_MARKERS[weights], color=GREY, markerfacecolor="white", ls="", label=weights)
-    axes.plot([], [], marker="s", color=GREY, ls="", label="filled: distilled")
-    figure.legend(loc="outside upper center", ncols=7, frameon=False, fontsize=8, handlelength=1)
-    _place(figure, axes, labels)
+    """Every kind of model by the size of what is shipped; panels as above."""
+    figure, panels = _panels(study)
+    for axes, (attention, variant) in zip(panels, study.ladders, strict=True):
+        rows = study.accuracies(attention=attention, variant=variant).dropna(subset="bits").sort_values("level")
+        for weights, (marker, colour) in WEIGHT_STYLES.items():
+            own = rows[(rows["weights"] == weights) & (rows["stage"] != "controls")]
+            for distilled, face in ((False, "white"), (True, colour)):
+                shown = own[own["distilled"] == distilled]
+                label = f"{weights} distilled" if distilled else weights
+                _line(axes, shown["bits"] / 8000, shown, label, marker, colour, face)
+            for _, row in own[(own["level"] == 0) & ~own["distilled"].astype(bool)].iterrows():
+                axes.annotate(
+                    "dense", (row["bits"] / 8000, 100 * row["mean"]), (7, -11), textcoords="offset points",
+                    color=colour, fontsize=8,
+                )  # fmt: skip
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    _finish(figure, panels, study, "size of the shipped model, kB (log scale; float: 4 bytes for each kept parameter)")
     return figure
+
+
+def _panels(study: Study) -> tuple[Figure, list[Axes]]:
+    """A panel for each attention, a row of panels for each variant."""
+    variants, attentions = study.params.grid.variants, study.params.grid.attentions
+    figure = Figure(figsize=(max(7.0, 5.2 * len(attentions)), 0.6 + 3.8 * len(variants)), layout="constrained")
+    panels = list(figure.subplots(len(variants), len(attentions), sharex=True, sharey=True, squeeze=False).ravel())
+    for axes, (attention, variant) in zip(panels, study.ladders, strict=True):
+        axes.set_title(attention if len(variants) == 1 else f"{attention}, variant {variant}", loc="left")
+    return figure, panels
+
+
+def _line(
+    axes: Axes, x: pd.Series, rows: pd.DataFrame, label: str, marker: str, colour: str, face: str, style: str = "-"
+) -> None:
+    """Mean accuracy of these rows with its deviation over seeds, joined; nothing where there are none."""
+    if len(rows):
+        axes.errorbar(
+            x, 100 * rows["mean"], 100 * rows["std"].fillna(0), marker=marker, linestyle=style, color=colour,
+            markerfacecolor=face, linewidth=1.4, elinewidth=1, capsize=3, markersize=6, label=label,
+        )  # fmt: skip
+
+
+def _finish(figure: Figure, panels: list[Axes], study: Study, x_label: str) -> None:
+    """The bag of words, a legend for all panels and the names of the axes."""
+    value = 100 * study.accuracy(stage="baseline", role="tfidf")["mean"]
+    low, high = panels[0].get_ylim()
+    near = 2 * low - high < value < 2 * high - low
+    for axes in panels:
+        if near:
+            axes.axhline(value, color=GREY, linewidth=1, linestyle=(0, (6, 3)), label="bag of words")
+        else:  # a far line would squeeze all others together
+            side = "below" if value < low else "above"
+            axes.set_title(f"bag of words: {value:.1f} %, far {side}", loc="right", fontsize=8, color=GREY)
+    found = [axes.get_legend_handles_labels() for axes in panels]
+    handles = {label: handle for own in found for handle, label in zip(*own, strict=True)}
+    figure.legend(handles.values(), handles, loc="outside upper center", ncols=6, frameon=False, fontsize=9)
+    figure.supxlabel(x_label, fontsize=10)
+    figure.supylabel(f"accuracy on {study.split}, % (mean ± std over seeds)", fontsize=10)
 
 
 def training(study: Study) -> Figure:
@@ -156,30 +168,3 @@ def training(study: Study) -> Figure:
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False, fontsize=8)
     return figure
-
-
-def _place(figure: Figure, axes: Axes, labels: list[Label]) -> None:
-    """Write each label to the right of its point; one that would cover another moves up."""
-    figure.draw_without_rendering()
-    unit = figure.dpi / 72
-    placed: list[tuple[float, float]] = []
-    for x, y, text, colour in sorted(labels, key=lambda label: label[1]):
-        left, middle = axes.transData.transform((x, y))
-        low = middle
-        for other_left, other in placed:
-            if abs(other_left - left) < LABEL_WIDTH * unit:
-                low = max(low, other + LABEL_HEIGHT * unit)
-        placed.append((left, low))
-        axes.annotate(
-            text, (x, y), (8, (low - middle) / unit), textcoords="offset points", va="center", color=colour, fontsize=9,
-            path_effects=[withStroke(linewidth=2, foreground="white")],
-        )  # fmt: skip
-
-
-def _bag_of_words(axes: Axes, study: Study) -> None:
-    value = 100 * study.accuracy(stage="baseline", role="tfidf")["mean"]
-    axes.axhline(value, color=GREY, linewidth=0.8, linestyle=(0, (6, 3)))
-    axes.annotate(
-        "bag of words", (0, value), (4, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
-        color=GREY, fontsize=8,
-    )  # fmt: skip

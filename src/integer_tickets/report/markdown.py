@@ -1,15 +1,12 @@
 """The report in plain language: every number and every verdict is computed from the tables of the study."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import pandas as pd
-
 from integer_tickets.report import tables
+from integer_tickets.report.findings import against, agreement, count, findings, words
 from integer_tickets.report.study import Study
-from integer_tickets.report.tables import kilobytes, percent, points, probability
-
-SIGNIFICANT = 0.05
+from integer_tickets.report.tables import percent, points
 
 
 def report(study: Study) -> str:
@@ -22,7 +19,7 @@ def report(study: Study) -> str:
         "Controls": _controls,
         "Integer networks": _integers,
         "What a sentence costs": _costs,
-        "What a clock says": _timings,
+        "What a clock measures": _timings,
         "Comparisons": _comparisons,
         "The corpus": _corpus,
         "How the numbers are made": _methods,
@@ -40,16 +37,17 @@ def _run(study: Study) -> Iterator[str]:
     grid, model = params.grid, params.model
     yield (
         f"Corpus `{study.statistics['corpus']}` with {len(study.statistics['labels'])} classes and "
-        f"{splits['train']['rows']} training texts. All headline numbers are from the {study.split} split "
-        f"({splits[study.split]['rows']} texts), which nothing was chosen by; epochs and the ticket to ship are chosen "
-        "on the selection split."
+        f"{splits['train']['rows']} training texts. All accuracies are those on the {study.split} split "
+        f"({splits[study.split]['rows']} texts), which took no part in any choice: which epoch of a "
+        "training is kept and which ticket is to ship was decided on the selection split."
     )
     yield (
-        f"Transformers with {_words(grid.attentions)} attention: width {model.width}, {_count(model.layers, 'layer')}, "
-        f"{_count(model.heads, 'head')}, hidden layers of {model.hidden}; seeds {_words(map(str, grid.seeds))}. Each "
-        f"ladder has {_count(grid.levels, 'level')} below its dense model; a level keeps "
-        f"{percent(params.prune.keep, 0)} % of the remaining weights and rewinds them. How tickets are found: "
-        + _words(f"`{name}` ({params.variants[name].weights} weights, {_scope(study, name)})" for name in grid.variants)
+        f"Transformers with {words(grid.attentions)} attention: width {model.width}, {count(model.layers, 'layer')}, "
+        f"{count(model.heads, 'head')}, hidden layers of {model.hidden}; seeds {words(map(str, grid.seeds))}. The "
+        f"model before pruning is called dense. From it a ladder goes down {count(grid.levels, 'level')}: each keeps "
+        f"the most important {percent(params.prune.keep, 0)} % of the remaining weights, rewinds them to their values "
+        "early in training and trains them again; the result is a ticket. Ways to find tickets: "
+        + words(f"`{name}` ({params.variants[name].weights} weights, {_scope(study, name)})" for name in grid.variants)
         + "."
     )
 
@@ -57,105 +55,39 @@ def _run(study: Study) -> Iterator[str]:
 def _scope(study: Study, variant: str) -> str:
     settings = study.params.variants[variant]
     prunable = "linear layers and token embedding" if settings.embedding else "linear layers"
-    return f"{settings.scope} pruning of the {prunable}, rewound to step {settings.rewind}"
+    return f"{settings.scope} pruning of the {prunable}, rewound to optimiser step {settings.rewind}"
 
 
 def _findings(study: Study) -> Iterator[str]:
-    lines = [
-        *_matching(study),
-        *_attentions(study),
-        *_beside_controls(study),
-        *_final(study),
-        *_bag_of_words(study),
-        _agreement(study),
-    ]
-    yield "\n".join(f"- {line}" for line in lines)
-
-
-def _matching(study: Study) -> Iterator[str]:
-    margin = points(study.params.evaluate.margin).lstrip("+")
-    for attention, variant in study.ladders:
-        place = {"attention": attention, "variant": variant}
-        dense = study.accuracy(stage="train_dense", **place)
-        level = study.sparsest_matching(attention, variant)
-        if not level:
-            yield f"No ticket matches `{dense['name']}` within {margin} points."
-            continue
-        ticket = study.accuracy(stage="prune_rewind", level=level, **place)
-        yield (
-            f"The sparsest ticket that matches `{dense['name']}` within {margin} points keeps "
-            f"{percent(ticket['density'], 1)} % of the weights (level {level}): {percent(ticket['mean'])} % against "
-            f"{percent(dense['mean'])} %."
-        )
-
-
-def _attentions(study: Study) -> Iterator[str]:
-    for _, row in study.compared("attention", level=0).iterrows():
-        yield f"{_against(row)}."
-
-
-def _beside_controls(study: Study) -> Iterator[str]:
-    named = {"reinit": "fresh weights under the same mask", "shuffled": "a mask shuffled within each layer"}
-    for kind in study.params.controls.kinds:
-        rows = study.compared(kind)
-        if len(rows):
-            better = int(((rows["difference"] > 0) & (rows["p_holm"] < SIGNIFICANT)).sum())
-            yield (
-                f"Beside {named[kind]} ({kind}), {better} of {len(rows)} tickets are more accurate with a corrected p "
-                f"below {SIGNIFICANT}; the mean gain is {points(rows['difference'].mean())} points."
-            )
-
-
-def _final(study: Study) -> Iterator[str]:
-    for attention, variant in study.ladders:
-        place = {"attention": attention, "variant": variant}
-        dense = study.accuracy(stage="train_dense", **place)
-        for _, row in study.accuracies(stage="distill", **place).iterrows():
-            yield (
-                f"`{row['name']}`: {percent(row['mean'])} % in {kilobytes(row['bits'])} kB, "
-                f"{points(row['mean'] - dense['mean'])} points from `{dense['name']}` "
-                f"with {kilobytes(dense['bits'])} kB."
-            )
-
-
-def _bag_of_words(study: Study) -> Iterator[str]:
-    bag = study.accuracy(stage="baseline", role="tfidf")
-    rows = study.accuracies()
-    models = rows[~rows["stage"].isin(["baseline", "controls"])]
-    below = models[models["mean"] < bag["mean"]]
-    sentence = (
-        f"A bag of words (TF-IDF, logistic regression, {kilobytes(bag['bits'])} kB) reaches {percent(bag['mean'])} %. "
-    )
-    if below.empty:
-        yield sentence + "Every model is above it."
-    elif len(below) == len(models):
-        yield sentence + "It is above every model."
-    else:
-        yield (
-            sentence
-            + f"It is above {len(below)} of {len(models)} models: {_words(f'`{name}`' for name in below['name'])}."
-        )
-    best = study.accuracies(stage="baseline", role="bayes")
-    if len(best):
-        yield f"The best possible classifier of this corpus reaches {percent(best['mean'].iloc[0])} %."
-
-
-def _agreement(study: Study) -> str:
-    found = study.agreement
-    return (
-        f"The {found['engine']} engine ran all {len(found['models'])} integer networks again on {found['sentences']} "
-        f"sentences of {found['split']}: every logit is the stored one, bit for bit."
-    )
+    yield "\n".join(f"- {line}" for line in findings(study))
 
 
 def _glance(study: Study) -> Iterator[str]:
     yield tables.headline(study).markdown()
     yield (
-        "Mean ± standard deviation over seeds; the interval is over sentences and seeds. kB (1000 bytes): the file of "
-        "an integer network with everything it needs, else 4 bytes for each kept parameter. F1 is that of class 1 of "
-        "two, else the mean over classes."
+        "A name gives the attention (with the variant, unless that is `float`), the weights where they are integers, "
+        "*dense* or *ticket* with its level on the ladder, and *distilled* where it was trained on with the teacher's "
+        "soft labels. Mean ± standard deviation over seeds; the interval is over sentences and seeds. Epochs are "
+        "passes over the training texts. kB (1000 bytes): the file of an integer network with everything it needs, of "
+        "a float model 4 bytes for each kept parameter; a ladder of integer weights has no size of its own, as the "
+        "integer networks made from it are what ships. F1 is that of class 1 of two, else the mean over classes."
     )
+    yield _more_training(study)
     yield "![Accuracy against size](figures/accuracy_bits.svg)"
+
+
+def _more_training(study: Study) -> str:
+    params = study.params
+    train, distill = count(params.train.epochs, "epoch"), count(params.distill.epochs, "epoch")
+    longer = [f"a distilled one another {distill}"]
+    if any(params.variants[name].weights == "float" for name in params.grid.variants):
+        quantize = count(params.quantize.epochs, "epoch")
+        longer.insert(0, f"an integer network made from float weights has had {quantize} more")
+    return (
+        f"**Not the same training**: dense models and tickets have had {train} (the trainings that found a ticket's "
+        f"mask not counted), {words(longer)}. Their gain over a dense model or a ticket can come from that alone; "
+        "nothing here shows that it comes from integers or from distillation."
+    )
 
 
 def _ladder(study: Study) -> Iterator[str]:
@@ -181,13 +113,16 @@ def _controls(study: Study) -> Iterator[str]:
         return
     yield (
         "A control differs from its ticket in one thing. *reinit*: fresh initial weights under the ticket's mask. "
-        "*shuffled*: the rewound weights under a mask with as many places in each layer, elsewhere."
+        "*shuffled*: the rewound weights under a mask that keeps as many in each layer, at random places."
     )
     for variant in study.params.grid.variants:
         if len(study.params.grid.variants) > 1:
             yield f"Variant `{variant}`:"
         yield tables.controls(study, variant).markdown()
-    yield "Gains in percentage points; p corrected over all comparisons with the same kind of control."
+    yield (
+        "*Ticket gains*: accuracy of the ticket minus that of its control in percentage points. *p* is corrected over "
+        "all comparisons with the same kind of control."
+    )
 
 
 def _integers(study: Study) -> Iterator[str]:
@@ -195,13 +130,14 @@ def _integers(study: Study) -> Iterator[str]:
     lost = study.compared("quantization")
     worst = lost.sort_values("difference").iloc[0]
     yield (
-        f"Of {int((rows['stage'] == 'quantize').sum())} kinds of integer networks and "
-        f"{int((rows['stage'] == 'distill').sum())} distilled ones, the one that loses most against its model before "
-        f"quantization: {_against(worst)}."
+        f"Of {int((rows['stage'] == 'quantize').sum())} integer networks and "
+        f"{int((rows['stage'] == 'distill').sum())} distilled ones (each with all seeds), this one comes off worst "
+        f"beside its model before quantization: {against(study, worst)}."
     )
+    yield _more_training(study)
     yield "Where the bits are, in kB of the shipped file (mean over seeds):"
     yield tables.sizes(study).markdown()
-    yield _agreement(study)
+    yield agreement(study)
 
 
 def _costs(study: Study) -> Iterator[str]:
@@ -234,7 +170,7 @@ def timings_page(found: dict[str, Any]) -> str:
     """The page of the stage benchmark as Markdown, from the content of timings.json."""
     machine = ", ".join(f"{key}: {value}" for key, value in sorted(found["machine"].items()))
     return (
-        "# What a clock says\n\n"
+        "# What a clock measures\n\n"
         f"Measured on one machine ({machine}); another one gives other numbers. All contestants take turns in "
         "interleaved rounds with the same sentences, threads and warm-up; times are per call and without tokenization. "
         "The reference engine is written to be read, not to be fast.\n\n"
@@ -247,7 +183,8 @@ def _comparisons(study: Study) -> Iterator[str]:
         "All were declared before any result: a minus b in percentage points of accuracy, on the same sentences and "
         "seed by seed. *p corrected* is Holm's correction over the table. *Matching*: the lower end of the interval "
         f"lies above {points(-study.params.evaluate.margin)} points. *Within one std*: a is at most one standard "
-        "deviation (of b, over seeds) below b."
+        "deviation (of b, over seeds) below b. Integer and distilled networks may have had more epochs than b, as the "
+        "table of all models says."
     )
     frame = study.tables["comparisons"]
     for family, rows in frame.groupby("family", sort=False):
@@ -277,27 +214,14 @@ def _methods(study: Study) -> Iterator[str]:
     settings = study.params.evaluate
     confidence = percent(settings.confidence, 0)
     yield (
+        "Every accuracy is the mean over seeds of values in [results.csv](results.csv), which has a row for each "
+        "model, split and metric; [summary.csv](summary.csv) adds the intervals, [comparisons.csv](comparisons.csv) "
+        "holds the paired comparisons."
+    )
+    yield (
         f"Intervals: central {confidence} % of {settings.bootstrap} bootstrap resamples of sentences and seeds, "
         "crossed: all seeds of a resample see the same sentences. With few seeds they are rough where training noise "
         "dominates. p-values: two-sided Student test of the mean difference with the variance of seeds and of "
         "sentences, degrees of freedom by Satterthwaite, so that a few seeds count as few; McNemar's exact test where "
         "there is one seed."
     )
-
-
-def _against(row: pd.Series) -> str:
-    side = "above" if row["difference"] >= 0 else "below"
-    verdict = "" if row["p_holm"] < SIGNIFICANT else ", not significant"
-    return (
-        f"`{row['a']}` is {points(abs(row['difference'])).lstrip('+')} points {side} `{row['b']}` "
-        f"({points(row['low'])} to {points(row['high'])}, corrected p {probability(row['p_holm'])}{verdict})"
-    )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
-
-
-def _words(parts: Iterable[str]) -> str:
-    words = list(parts)
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))

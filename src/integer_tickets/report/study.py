@@ -10,14 +10,13 @@ from integer_tickets.errors import UserError
 from integer_tickets.files import read_json
 from integer_tickets.params import Params
 
-TABLES = ["results", "summary", "comparisons", "training", "overlaps", "operations", "bits", "confusion"]
+TABLES = ["summary", "comparisons", "training", "overlaps", "operations", "bits", "confusion"]
 TEXT = [
     "name",
     "role",
     "attention",
     "variant",
     "weights",
-    "mask_from",
     "model",
     "actual",
     "predicted",
@@ -56,6 +55,16 @@ class Study:
         if len(rows) != 1:
             raise UserError(f"summary.csv: {len(rows)} rows for {columns}, expected one; run dvc repro evaluate")
         return rows.iloc[0]
+
+    def epochs(self, row: pd.Series) -> int:
+        """Passes over the training text between the initial weights and those of this model, by the parameters."""
+        params = self.params
+        if row["stage"] == "teacher":
+            return params.teacher.epochs
+        epochs = params.train.epochs
+        if row["stage"] in ("quantize", "distill") and params.variants[row["variant"]].weights == "float":
+            epochs += params.quantize.epochs
+        return epochs + (params.distill.epochs if row["stage"] == "distill" else 0)
 
     def sparsest_matching(self, attention: str, variant: str) -> int:
         """The last level whose ticket matches its dense model, 0 if none does."""

@@ -70,7 +70,7 @@ def display(row: pd.Series) -> str:
 
 def headline(study: Study) -> Table:
     """Teacher, dense models, tickets at the quantized levels and at the last, integer networks, baselines."""
-    levels = {*study.params.quantize.levels, study.params.grid.levels}
+    levels = {*(part.level for part in study.params.quantize.levels), study.params.grid.levels}
     rows = study.accuracies()
     shown = rows[(rows["stage"] != "controls") & ((rows["stage"] != "prune_rewind") | rows["level"].isin(levels))]
     rank = shown["stage"].map({"teacher": 0, "baseline": 2}).fillna(1)
@@ -79,9 +79,11 @@ def headline(study: Study) -> Table:
     for _, row in shown.assign(rank=rank).sort_values("rank", kind="stable").iterrows():
         others = [f"{summary.loc[(row['name'], metric), 'mean']:.3f}" for metric in ("f1", "matthews")]
         density = "" if pd.isna(row["density"]) else percent(row["density"], 1)
-        table.append([display(row), density, kilobytes(row["bits"]), spread(row), interval(row), *others])
+        epochs = "" if row["stage"] == "baseline" else str(study.epochs(row))
+        sizes = [density, kilobytes(row["bits"]), epochs]
+        table.append([display(row), *sizes, spread(row), interval(row), *others])
     confidence = percent(study.params.evaluate.confidence, 0)
-    header = ["model", "density %", "kB", "accuracy %", f"{confidence} % interval", "F1", "Matthews"]
+    header = ["model", "density %", "kB", "epochs", "accuracy %", f"{confidence} % interval", "F1", "Matthews"]
     return Table(header, table)
 
 
@@ -109,8 +111,8 @@ def controls(study: Study, variant: str) -> Table:
     header = ["ticket", "accuracy %", *(cell for kind in kinds for cell in (f"{kind} %", "ticket gains", "p"))]
     rows = []
     for attention in study.params.grid.attentions:
-        for level in study.params.controls.levels:
-            place = {"attention": attention, "variant": variant, "level": level}
+        for part in study.params.controls.levels:
+            place = {"attention": attention, "variant": variant, "level": part.level}
             ticket = study.accuracy(stage="prune_rewind", **place)
             cells = []
             for kind in kinds:

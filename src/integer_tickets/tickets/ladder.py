@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from integer_tickets.model.transformer import Transformer, initialise
+from integer_tickets.seeds import generator
 from integer_tickets.tickets.masks import prune, scale_of, shuffled
-from integer_tickets.training.state import Masks, State, Weights, fresh_state, masked, seed_for
+from integer_tickets.training.state import Masks, State, Weights, fresh_state, masked
 
 
 def rewound(trained: Weights, masks: Masks, rewind: State, keep: float, scope: str) -> tuple[Masks, State]:
@@ -32,7 +33,7 @@ def control(
     shuffled: the ticket's rewind point with the masks shuffled inside each layer (do the positions matter?).
     """
     if kind == "reinit":
-        initialise(model, seed_for("reinit", seed))
+        initialise(model, generator("reinit", seed))
         kept = dict(masks)
         return kept, masked(fresh_state(model), kept)
     assert kind == "shuffled"

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from integer_tickets.errors import UserError
+from integer_tickets.seeds import generator
 from integer_tickets.training.state import Masks, Weights
 
 
@@ -56,10 +57,10 @@ def prune(weights: Weights, masks: Masks, scales: Mapping[str, float], keep: flo
 
 def shuffled(masks: Mapping[str, Tensor], seed: int) -> Masks:
     """The same number of kept weights in every layer, at random places."""
-    generator = np.random.default_rng([seed, 2])
+    random = generator("shuffled", seed)
     result: Masks = {}
     for name, mask in masks.items():
         flat = mask.numpy().ravel().copy()
-        generator.shuffle(flat)
+        random.shuffle(flat)
         result[name] = torch.from_numpy(flat.reshape(mask.shape))
     return result

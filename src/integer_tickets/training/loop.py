@@ -14,14 +14,8 @@ from tqdm import tqdm
 from integer_tickets.data.batches import Split, epoch_batches, evaluation_batches, pad
 from integer_tickets.errors import UserError
 from integer_tickets.model.transformer import Transformer
-from integer_tickets.training.state import (
-    State,
-    Weights,
-    load_state,
-    save_state,
-    seed_for,
-    weights_of,
-)
+from integer_tickets.seeds import seed_for
+from integer_tickets.training.state import State, Weights, load_state, save_state, weights_of
 
 
 @dataclass(frozen=True)
@@ -93,7 +87,7 @@ def train(
     model.load_state_dict(state.weights)
     optimizer = _optimizer(model, state, schedule)
     parameters = dict(model.named_parameters())
-    alive = {parameters[name]: mask.to(device, torch.float32) for name, mask in masks.items()}
+    alive = {name: mask.to(device, torch.float32) for name, mask in masks.items()}
     revived = torch.zeros((), device=device)
     lengths = train_split.lengths
 
@@ -118,12 +112,13 @@ def train(
             loss = _loss(logits, labels, teacher, soft)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            for parameter, mask in alive.items():
-                if parameter.grad is not None:
-                    parameter.grad.mul_(mask)
+            for name, mask in alive.items():
+                gradient = parameters[name].grad
+                if gradient is not None:
+                    gradient.mul_(mask)
             optimizer.step()
-            for parameter, mask in alive.items():
-                revived += (parameter.detach() * (1 - mask)).abs().sum()
+            for name, mask in alive.items():
+                revived += (parameters[name].detach() * (1 - mask)).abs().sum()
             total += loss.detach()
             step += 1
             bar.update()
@@ -131,8 +126,11 @@ def train(
                 save_state(work / "rewind.safetensors", _snapshot(model, optimizer, step))
         if not math.isfinite(total.item()):
             raise UserError(f"{label}: the loss is no longer finite at step {step}; lower the learning rate")
+        for name, mask in alive.items():  # after a gradient at any step the second moment would not be zero
+            moments = optimizer.state[parameters[name]]
+            revived += ((moments["exp_avg"].abs() + moments["exp_avg_sq"]) * (1 - mask)).sum()
         if revived.item() != 0:
-            raise AssertionError("a pruned weight is not exactly zero after an optimiser step")
+            raise AssertionError("a pruned weight or its moments were not exactly zero after an optimiser step")
         if step % per_epoch and step < steps:
             break  # `until` lies inside an epoch
         accuracy, cross_entropy = score(model, selection)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -99,9 +98,3 @@ def load_model(path: Path) -> tuple[Weights, Masks]:
     tensors, _ = load_tensors(path)
     masks = {name.removeprefix("mask."): t.bool() for name, t in tensors.items() if name.startswith("mask.")}
     return {name: t for name, t in tensors.items() if not name.startswith("mask.")}, masks
-
-
-def seed_for(*parts: int | str) -> int:
-    """A 63-bit seed from a purpose and numbers; equal parts give equal seeds on every machine."""
-    words = [part if isinstance(part, int) else int.from_bytes(part.encode()[:8], "little") for part in parts]
-    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -1,0 +1,187 @@
+"""Operations on rows of numbers, fused (rows.c) for float32 on the CPU, in plain PyTorch for everything else.
+
+`isa` is the instruction set of the fused form, or None for the plain one. Both give the same integers. In quantized
+operations tensors hold integers in floating point: exact integers forwards, backwards the gradient of the operation
+without rounding (straight through), and none where it saturates.
+"""
+
+import ctypes
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from integer_tickets.integer import torch_ops
+from integer_tickets.integer.rounding import S8, S16, Rule
+from integer_tickets.model.library import library
+
+NORM_UNIT = 1 / 16  # value of one integer step after normalization (docs/arithmetic.md)
+SMALLEST = 1e-6  # mean that a norm divides by
+BLOCK = 1 << 14  # where rows mean nothing: numbers whose sum is taken at once
+
+
+class _Rows(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("a", "b", "out")),
+        *((name, ctypes.c_int64) for name in ("count", "d")),
+        *((name, ctypes.c_float) for name in ("scale", "low", "high")),
+        *((name, ctypes.c_int32) for name in ("pre_shift", "multiplier", "shift", "zero")),
+        *((name, ctypes.c_void_p) for name in ("multipliers", "shifts", "scales")),
+        ("sum", ctypes.c_double),
+        ("sums", ctypes.c_void_p),
+    )
+
+
+def is_fused(isa: str | None, *tensors: Tensor) -> bool:
+    """Whether an operation on these tensors takes its fused form."""
+    return isa is not None and all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors)
+
+
+def _fused(function: str, isa: str | None, a: Tensor, b: Tensor | None = None, d: int = BLOCK, **numbers: Any) -> Any:
+    """Call a function of rows.c: the new tensor, and the sum that it gives. Tensors in `numbers` hold one per row."""
+    assert isa is not None
+    a, b = a.contiguous(), None if b is None else b.contiguous()
+    out = torch.empty_like(a)
+    pointers = {name: x.data_ptr() if isinstance(x, Tensor) else x for name, x in numbers.items()}
+    at_b = None if b is None else b.data_ptr()
+    task = _Rows(a=a.data_ptr(), b=at_b, out=out.data_ptr(), count=a.numel(), d=d, **pointers)
+    if getattr(library(isa), function)(ctypes.byref(task), ctypes.c_int64(torch.get_num_threads())):
+        raise MemoryError(f"{function}: no memory left for its working space")
+    return out, task.sum
+
+
+def norm(x: Tensor, isa: str | None = None) -> Tensor:
+    """Mean-absolute normalization without parameters over the last axis: x / mean |x|; zero stays zero."""
+    if is_fused(isa, x):
+        return _Norm.apply(x, 1.0, isa)
+    return x / x.abs().mean(-1, keepdim=True).clamp_min(SMALLEST)
+
+
+def integer_norm(x: Tensor, isa: str | None = None) -> Tensor:
+    """Mean-absolute normalization of integers, one unit = NORM_UNIT (docs/arithmetic.md)."""
+    if is_fused(isa, x):
+        return _Norm.apply(x, NORM_UNIT, isa)
+    return through(torch_ops.norm(x.detach()), (norm(x) / NORM_UNIT).clamp(*S8))
+
+
+class _Norm(torch.autograd.Function):
+    """The float norm where unit = 1, else the integer one."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, unit: float, isa: str) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.unit, ctx.isa = unit, isa
+        return _fused("norm_forward" if unit == 1 else "integer_norm", isa, x, d=x.shape[-1])[0]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (x,) = ctx.saved_tensors
+        low, high = (-math.inf, math.inf) if ctx.unit == 1 else S8
+        out, _ = _fused("norm_backward", ctx.isa, x, grad, d=x.shape[-1], scale=ctx.unit, low=low, high=high)
+        return out, None, None
+
+
+def requantize(acc: Tensor, rule: Rule, low: int, high: int, isa: str | None = None) -> Tensor:
+    """acc (..., out) holding integers -> the rounding rule's integers, without gradient."""
+    if is_fused(isa, acc) and len(rule.multiplier) == 1:
+        numbers: dict[str, Any] = {name: getattr(rule, name) for name in ("pre_shift", "shift", "zero")}
+        multiplier = int(rule.multiplier[0])
+        return _fused("requantize", isa, acc, low=low, high=high, multiplier=multiplier, **numbers)[0]
+    multipliers = torch.from_numpy(rule.multiplier).to(acc.device)
+    return torch_ops.requantize(acc, rule.pre_shift, multipliers, rule.shift, rule.zero, low, high)
+
+
+def quantize(x: Tensor, step: Tensor, high: float, isa: str | None = None) -> Tensor:
+    """x / step, rounded to the integers -high..high, without gradient; step is a scalar tensor."""
+    if is_fused(isa, x, step):
+        return _fused("quantize", isa, x, scale=step.item(), low=-high, high=high)[0]
+    return (x / step).round().clamp_(-high, high)
+
+
+def gate(
+    x: Tensor, grad: Tensor, scale: float, low: float, high: float, isa: str | None = None
+) -> tuple[Tensor, float]:
+    """scale * grad where low <= scale * x <= high, else 0; and the sum of x * grad there.
+
+    The gradients of clamp(scale * x, low, high) for x and for scale.
+    """
+    if is_fused(isa, x, grad):
+        return _fused("gate", isa, x, grad, scale=scale, low=low, high=high)
+    y = x * scale
+    inside = grad * ((y >= low) & (y <= high))
+    return inside * scale, (inside * x).sum().item()
+
+
+def add_saturating(x: Tensor, y: Tensor, isa: str | None = None) -> Tensor:
+    """The residual addition x + round(y), clamped to 16 bits."""
+    return _AddSaturating.apply(x, y, isa)
+
+
+class _AddSaturating(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor, isa: str | None) -> Tensor:
+        if is_fused(isa, x, y):
+            out, _ = _fused("add_saturating", isa, x, y, low=S16[0], high=S16[1])
+        else:
+            out = (x + y.round()).clamp_(*S16)
+        ctx.save_for_backward(out)
+        ctx.isa = isa
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        (out,) = ctx.saved_tensors
+        both, _ = gate(out, grad, 1.0, S16[0] + 1, S16[1] - 1, ctx.isa)
+        return both, both, None
+
+
+def mean_over(
+    total: Tensor, counts: Tensor, gain: int, multiplier: Tensor, shift: Tensor, isa: str | None = None
+) -> Tensor:
+    """Sums (batch, ...) over `counts` tokens to means in s8 on a grid finer by 2^gain, by the length table."""
+    return _MeanOver.apply(total, counts, gain, multiplier, shift, isa)
+
+
+class _MeanOver(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, total: Tensor, counts: Tensor, gain: int, multiplier: Tensor, shift: Tensor, isa: str | None
+    ) -> Tensor:
+        ctx.save_for_backward(total, counts)
+        ctx.gain, ctx.isa = gain, isa
+        if not is_fused(isa, total):
+            return torch_ops.mean_over(total, counts, gain, multiplier, shift)
+        rows = {"multipliers": multiplier[counts], "shifts": shift[counts] - gain}
+        return _fused("requantize", isa, total, d=total.shape[1:].numel(), low=S8[0], high=S8[1], **rows)[0]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        total, counts = ctx.saved_tensors
+        scales = (2**ctx.gain / counts.clamp_min(1)).to(total.dtype)
+        none = (None,) * 5
+        if is_fused(ctx.isa, total, grad):
+            row = {"d": total.shape[1:].numel(), "scales": scales}
+            return _fused("gate", ctx.isa, total, grad, low=S8[0], high=S8[1], **row)[0], *none
+        scales = scales.reshape(-1, *[1] * (total.ndim - 1))
+        y = total * scales
+        return grad * scales * ((y >= S8[0]) & (y <= S8[1])), *none
+
+
+def through(exact: Tensor, smooth: Tensor) -> Tensor:
+    """The value of `exact` with the gradient of `smooth`."""
+    return _Through.apply(exact, smooth)
+
+
+class _Through(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, exact: Tensor, smooth: Tensor) -> Tensor:
+        return exact.view_as(exact)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:
+        return None, grad

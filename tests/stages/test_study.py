@@ -1,0 +1,54 @@
+"""A study as a whole: a checkout of its own, results beside the default run, a part first and then the rest."""
+
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.stages.conftest import Checkout
+
+ONE = {"grid": {"attentions": ["inhibitor"], "seeds": [0]}}
+
+
+def corpus(words: str, rows: int) -> str:
+    kinds = [("good", "fine"), ("bad", "poor")]
+    lines = [f"{kinds[i % 2][i // 2 % 2]} {words} {i} times\t{i % 2}" for i in range(rows)]
+    return "\n".join(["sentence\tlabel", *lines, ""])
+
+
+@pytest.fixture
+def project(finished: Checkout, tmp_path) -> tuple[Checkout, Any]:
+    """A copy with a preset that reads files, and a folder of them."""
+    made = finished.copy(tmp_path / "copy")
+    preset: dict[str, Any] = {**ONE, "data": {"source": "files", "name": "words"}}
+    (made.root / "presets" / "words.yaml").write_text(yaml.safe_dump(preset))
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "train.tsv").write_text(corpus("film", 200))
+    (data / "validation.tsv").write_text(corpus("play", 40))
+    return made, data
+
+
+def test_a_study_in_parts_and_on_other_data(project):
+    made, data = project
+    before = made.git("status", "--porcelain"), made.content("reports"), made.lock
+    study = ["stages.study", "words", "--data", data]
+    made.python(*study, "--set", "evaluate.bootstrap=150")
+    out = made.root / "reports" / "studies" / "words"
+    first = (out / "results.csv").read_text()
+    assert first.startswith("corpus,attention") and "\nwords,inhibitor,float,0,dense" in first
+    assert {"params.yaml", "dvc.lock", "report.md", "metrics.json", "timings.json"} <= {p.name for p in out.iterdir()}
+    assert yaml.safe_load((out / "params.yaml").read_text())["evaluate"]["bootstrap"] == 150
+    assert made.lock == before[2]
+    assert {name: made.content("reports")[name] for name in before[1]} == before[1]
+
+    # A source that is gone, a corpus that changed: both reach the checkout.
+    (made.root / "src" / "integer_tickets" / "extra.py").write_text('"""Nothing."""\n')
+    assert "up to date" in made.python(*study, "--set", "evaluate.bootstrap=150").stdout
+    assert (made.root / ".study" / "words" / "src" / "integer_tickets" / "extra.py").exists()
+    (made.root / "src" / "integer_tickets" / "extra.py").unlink()
+    (data / "validation.tsv").write_text(corpus("book", 30))
+    made.python(*study)
+    assert not (made.root / ".study" / "words" / "src" / "integer_tickets" / "extra.py").exists()
+    assert (out / "results.csv").read_text() != first
+    assert yaml.safe_load((out / "params.yaml").read_text())["evaluate"]["bootstrap"] == 100
