@@ -15,6 +15,7 @@ from integer_tickets.data.batches import Split, epoch_batches, evaluation_batche
 from integer_tickets.errors import UserError
 from integer_tickets.model.transformer import Transformer
 from integer_tickets.seeds import seed_for
+from integer_tickets.training.adamw import AdamW
 from integer_tickets.training.state import State, Weights, load_state, save_state, weights_of
 
 
@@ -85,7 +86,7 @@ def train(
     end = steps if until is None else until
     state, result = _resume(checkpoint, start)
     model.load_state_dict(state.weights)
-    optimizer = _optimizer(model, state, schedule)
+    optimizer = AdamW(model, state, schedule.weight_decay)
     parameters = dict(model.named_parameters())
     alive = {name: mask.to(device, torch.float32) for name, mask in masks.items()}
     revived = torch.zeros((), device=device)
@@ -102,33 +103,30 @@ def train(
         total = torch.zeros((), device=device)
         for indices in batches[first : first + end - step]:
             torch.manual_seed(seed_for("dropout", schedule.seed, step))
-            for group in optimizer.param_groups:
-                group["lr"] = schedule.rate(step, steps)
             ids, counts = (torch.from_numpy(array).to(device) for array in pad(train_split, indices))
             labels = torch.from_numpy(train_split.labels[indices]).to(device)
             with torch.autocast(device.type, torch.bfloat16, enabled=schedule.autocast):
                 logits = model(ids, counts).float()
             teacher = None if soft is None else soft.logits[torch.from_numpy(indices)].to(device)
             loss = _loss(logits, labels, teacher, soft)
-            optimizer.zero_grad(set_to_none=True)
+            model.zero_grad(set_to_none=True)
             loss.backward()
             for name, mask in alive.items():
                 gradient = parameters[name].grad
                 if gradient is not None:
                     gradient.mul_(mask)
-            optimizer.step()
+            optimizer.step(schedule.rate(step, steps))
             for name, mask in alive.items():
                 revived += (parameters[name].detach() * (1 - mask)).abs().sum()
             total += loss.detach()
             step += 1
             bar.update()
             if step == keep_at:
-                save_state(work / "rewind.safetensors", _snapshot(model, optimizer, step))
+                save_state(work / "rewind.safetensors", optimizer.snapshot())
         if not math.isfinite(total.item()):
             raise UserError(f"{label}: the loss is no longer finite at step {step}; lower the learning rate")
         for name, mask in alive.items():  # after a gradient at any step the second moment would not be zero
-            moments = optimizer.state[parameters[name]]
-            revived += ((moments["exp_avg"].abs() + moments["exp_avg_sq"]) * (1 - mask)).sum()
+            revived += ((optimizer.first[name].abs() + optimizer.second[name]) * (1 - mask)).sum()
         if revived.item() != 0:
             raise AssertionError("a pruned weight or its moments were not exactly zero after an optimiser step")
         if step % per_epoch and step < steps:
@@ -147,7 +145,7 @@ def train(
         if row["selection_accuracy"] > best:
             result.weights, result.epoch = weights_of(model), epoch + 1
         progress = {"epoch": result.epoch, "history": result.history}
-        save_state(checkpoint, _snapshot(model, optimizer, step), result.weights, progress)
+        save_state(checkpoint, optimizer.snapshot(), result.weights, progress)
         bar.set_postfix(loss=row["loss"], selection=row["selection_accuracy"])
     bar.close()
     model.load_state_dict(result.weights or weights_of(model))
@@ -187,31 +185,6 @@ def _loss(logits: Tensor, labels: Tensor, teacher: Tensor | None, soft: SoftLabe
         F.log_softmax(logits / t, -1), F.log_softmax(teacher / t, -1), log_target=True, reduction="batchmean"
     )
     return soft.hard * hard + (1 - soft.hard) * t * t * divergence
-
-
-def _optimizer(model: Transformer, state: State, schedule: Schedule) -> torch.optim.AdamW:
-    named = list(model.named_parameters())
-    matrices = [parameter for name, parameter in named if name.endswith(".weight")]
-    others = [parameter for name, parameter in named if not name.endswith(".weight")]
-    groups = [
-        {"params": matrices, "weight_decay": schedule.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=schedule.lr, fused=True)
-    for name, parameter in named:
-        optimizer.state[parameter] = {
-            "step": torch.tensor(float(state.step), device=parameter.device),
-            "exp_avg": state.first[name].to(parameter.device, copy=True),
-            "exp_avg_sq": state.second[name].to(parameter.device, copy=True),
-        }
-    return optimizer
-
-
-def _snapshot(model: Transformer, optimizer: torch.optim.AdamW, step: int) -> State:
-    def moments(which: str) -> Weights:
-        return {name: optimizer.state[p][which].cpu().clone() for name, p in model.named_parameters()}
-
-    return State(step, weights_of(model), moments("exp_avg"), moments("exp_avg_sq"))
 
 
 def _resume(checkpoint: Path, start: State) -> tuple[State, Result]:
