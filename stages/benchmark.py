@@ -54,12 +54,13 @@ def main() -> None:
             if attention == "softmax":
                 for engine, call in onnx_runtime(model, ids, counts, params.runtime.threads).items():
                     contestants[f"{attention} float dense", engine] = call
-            final = DISTILLED / item.name / level_name(params.distill.levels[-1].level) / weights
+            level = params.distill.levels[-1].level
+            final = DISTILLED / item.name / level_name(level) / weights
             network = artefact.load(final / "ticket.safetensors").network
             for engine in ("torch", "reference"):
                 if engine == "torch" or batch <= SLOWEST:
-                    contestants[f"{attention} {weights} ticket", f"integer, {engine}"] = integer(
-                        network, engine, sample
+                    contestants[f"{attention} {weights} {'ticket' if level else 'dense'}", f"integer, {engine}"] = (
+                        integer(network, engine, sample)
                     )
         taken = interleaved({" | ".join(key): call for key, call in contestants.items()}, params.benchmark.rounds)
         for (what, engine), seconds in zip(contestants, taken.values(), strict=True):

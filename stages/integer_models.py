@@ -19,7 +19,7 @@ from integer_tickets.model.quantized import QuantizedTransformer
 from integer_tickets.params import WEIGHT_NAMES
 from integer_tickets.training.loop import Result, predict
 from integer_tickets.training.state import save_model
-from stages.models import Job, build, finish, reported, rows_of
+from stages.models import Job, build, finish, reported, rows_of, training_runtime
 
 CHECKED = 256  # sentences on which simulation and integer engine are compared before a network is accepted
 
@@ -62,9 +62,10 @@ def write_integer_model(
 def ancestry(job: Job, distilled: bool) -> dict[str, Any]:
     """Every parameter that a network depends on beside its data; not which other levels and widths are made."""
     values = job.params.model_dump(mode="json")
-    named = ["runtime", "model", "train", "prune", "quantize", *(["teacher", "distill"] if distilled else [])]
+    named = ["model", "train", "quantize", *(["prune"] if job.item.level else [])]
+    named += ["teacher", "distill"] if distilled else []
     chosen = {name: {k: v for k, v in values[name].items() if k not in ("levels", "bits")} for name in named}
-    return chosen | {"variant": values["variants"][job.item.variant]}
+    return chosen | {"variant": values["variants"][job.item.variant], "runtime": training_runtime(job.params)}
 
 
 def _compare(model: QuantizedTransformer, unit: float, logits: Tensor, corpus: Corpus) -> None:

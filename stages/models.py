@@ -25,6 +25,9 @@ from integer_tickets.training.state import Weights, load_model, save_model, save
 from stages.runner import work_folder
 
 DATA = Path("artifacts/data")
+PREPARED = [
+    DATA / name for name in ("corpus.safetensors", "tokenizer.safetensors", "statistics.json")
+]  # of load_corpus
 TEACHER = Path("artifacts/teacher")
 LADDER = Path("artifacts/ladder")
 CONTROLS = Path("artifacts/controls")
@@ -101,20 +104,28 @@ def begin(stage: str, inputs: Callable[[Item, Params], Iterable[Path]], blocks: 
     prepare_torch(params)
     name = "-".join([item.name, *filter(None, [item.segment]), *([str(item.level)] if item.level else [])])
     settings = chosen_settings(params, item, blocks)
-    work = work_folder(stage, name, settings, [DATA, *inputs(item, params)])
+    settings["segment"] = [part.model_dump() for part in params.grid.segments if part.id == item.segment]
+    work = work_folder(stage, name, settings, [*PREPARED, *inputs(item, params)])
     return Job(item, params, params.variants[item.variant], load_corpus(DATA), work)
 
 
 def chosen_settings(params: Params, item: Item, blocks: Iterable[str]) -> dict[str, Any]:
     """The parameters that an item depends on, by name."""
     values = params.model_dump(mode="json")
-    found: dict[str, Any] = {"variant": values["variants"].get(item.variant)}
-    for block in ("runtime", "model", *blocks):
+    found: dict[str, Any] = {"variant": values["variants"][item.variant], "runtime": training_runtime(params)}
+    for block in ("model", *blocks):
         value = values
         for part in block.split("."):
             value = value[part]
         found[block] = value
     return found
+
+
+def training_runtime(params: Params) -> dict[str, Any]:
+    """The part of `runtime` that the bits of training depend on."""
+    runtime = params.runtime.model_dump(mode="json")
+    versions = {name: version for name, version in runtime["versions"].items() if name in ("torch", "numpy")}
+    return runtime | {"versions": versions}
 
 
 def prepare_torch(params: Params) -> None:
@@ -206,7 +217,7 @@ def describe(
         "density": round(density(masks), 6) if masks else 1.0,
         "pattern": "weight",
         "weights": weights,
-        "rewind": params.variants[item.variant].rewind if item.variant in params.variants else 0,
+        "rewind": params.variants[item.variant].rewind if role in ("ticket", "shuffled") else 0,
         "mask_from": mask_from,
         "distilled": distilled,
         "selected_epoch": result.epoch,

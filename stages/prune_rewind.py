@@ -28,7 +28,7 @@ def inputs(item: Item, params: Params) -> list[Path]:
 
 
 def main() -> None:
-    job = begin("prune_rewind", inputs, ["train", "prune", "grid.segments"])
+    job = begin("prune_rewind", inputs, ["train", "prune"])
     item, params, variant, corpus = job.item, job.params, job.variant, job.corpus
     segment = next(part for part in params.grid.segments if part.id == item.segment)
     rewind = load_state(item.ladder("dense") / "rewind.safetensors")[0]

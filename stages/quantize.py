@@ -30,7 +30,7 @@ def main() -> None:
     job = begin("quantize", inputs, blocks)
     item, params, variant, corpus = job.item, job.params, job.variant, job.corpus
     rest = params.train.warmup, params.train.weight_decay, item.seed
-    schedule = Schedule(params.quantize.epochs, params.train.batch, params.quantize.lr, *rest)
+    schedule = Schedule(params.quantize.epochs, params.train.batch, params.quantize.lr, *rest, purpose="quantize")
     weights, masks, parent = read_float_model(level_folder(item, params, item.level))
     for bits in own_bits(variant, params.quantize.bits):
         name = WEIGHT_NAMES[bits]
@@ -51,7 +51,7 @@ def main() -> None:
             result = Result(weights, parent["selected_epoch"])
         info = describe(
             item, params, role=parent["role"], level=item.level, masks=masks, weights=name, result=result,
-            parameters=count_parameters(model), mask_from=level_name(item.level),
+            parameters=count_parameters(model), mask_from=level_name(item.level) if item.level else "",
         )  # fmt: skip
         write_integer_model(folder, model, masks, result, info, job)
     publish(job.work, INTEGER / item.name / level_name(item.level))

@@ -23,6 +23,7 @@ from stages.dependencies import TIMED
 
 LOCK = Path("dvc.lock")
 LOGS = Path(".work/logs")
+JOBS = "items at a time (default: 2)"
 DVC = [sys.executable, "-m", "dvc"]
 # The same, but it ends with this process, however that is ended; and the stage with it (stages/__main__.py).
 CHILD = (
@@ -34,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m stages.run", description=__doc__.splitlines()[0] if __doc__ else ""
     )
-    parser.add_argument("-j", "--jobs", type=int, default=2, help="items at a time (default: 2)")
+    parser.add_argument("-j", "--jobs", type=int, default=2, choices=range(1, 65), metavar="N", help=JOBS)
     parser.add_argument("targets", nargs="*", help="stages or items and what they need (default: all)")
     arguments = parser.parse_intermixed_args()
     try:

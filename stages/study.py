@@ -15,8 +15,9 @@ from typing import Any
 import yaml
 
 from integer_tickets.errors import UserError
-from integer_tickets.files import write_text
+from integer_tickets.files import replacing, write_text
 from integer_tickets.params import Data, merge, parse_params
+from stages.run import JOBS
 
 ROOT = Path(__file__).resolve().parent.parent
 PRESETS = ROOT / "presets"
@@ -33,7 +34,7 @@ def main() -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter, as in --set grid.seeds=[0]"
     )
-    parser.add_argument("-j", "--jobs", type=int, default=2, help="items at a time (default: 2)")
+    parser.add_argument("-j", "--jobs", type=int, default=2, choices=range(1, 65), metavar="N", help=JOBS)
     parser.add_argument("targets", nargs="*", help="stages to run (default: all)")
     arguments = parser.parse_intermixed_args()
     try:
@@ -95,8 +96,8 @@ def check_out(checkout: Path) -> None:
     if not checkout.exists():
         if subprocess.run([*git, "rev-parse", "--verify", "HEAD"], capture_output=True).returncode:
             raise UserError("a study works in a Git worktree: make this folder a Git repository with a commit first")
-        subprocess.run([*git, "worktree", "prune"], check=True)
-        subprocess.run([*git, "worktree", "add", "--quiet", "--detach", str(checkout)], check=True)
+        _run([*git, "worktree", "prune"])
+        _run([*git, "worktree", "add", "--quiet", "--detach", str(checkout)])
     for file in _files(ROOT) | _files(checkout):
         source, target = ROOT / file, checkout / file
         if not source.is_file():
@@ -114,15 +115,24 @@ def check_out(checkout: Path) -> None:
                 shutil.copy2(earlier / name, checkout / folder / name)
         (checkout / ".study-began").touch()
     cache = str(ROOT / ".dvc" / "cache")
-    subprocess.run([sys.executable, "-m", "dvc", "cache", "dir", "-q", "--local", cache], cwd=checkout, check=True)
+    _run([sys.executable, "-m", "dvc", "cache", "dir", "-q", "--local", cache], cwd=checkout)
 
 
 def _files(top: Path) -> set[str]:
     """Files that Git tracks or would, but for what a study makes itself."""
     command = ["git", "-C", str(top), "ls-files", "-z", "-co", "--exclude-standard"]
-    listed = subprocess.run(command, check=True, capture_output=True).stdout.decode().split("\0")
+    listed = _run(command).split("\0")
     own = ("reports/", "dvc.lock", ".study-began")
     return {file for file in listed if file and not file.startswith(own)}
+
+
+def _run(command: list[str], cwd: Path = ROOT) -> str:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(
+            f"{' '.join(command[:4])} ... failed: {(done.stderr.strip().splitlines() or ['no reason'])[-1]}"
+        )
+    return done.stdout
 
 
 def place_data(settings: Data, data: Path | None, checkout: Path) -> None:
@@ -138,6 +148,8 @@ def place_data(settings: Data, data: Path | None, checkout: Path) -> None:
         return
     if not data.is_dir():
         raise UserError(f"{data}: no such folder")
+    if data.resolve() == folder.resolve():
+        return
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():  # a split of another corpus must not stay
         if path.is_file() and path.name != "README.md":
@@ -148,10 +160,11 @@ def place_data(settings: Data, data: Path | None, checkout: Path) -> None:
 
 
 def copy_results(checkout: Path, out: Path) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    for name in KEPT:
-        shutil.copy2(checkout / name, out / name)
-    shutil.copytree(checkout / "reports", out, dirs_exist_ok=True, ignore=shutil.ignore_patterns("studies"))
+    with replacing(out) as new:
+        shutil.copytree(checkout / "reports", new, ignore=shutil.ignore_patterns("studies"))
+        for name in KEPT:
+            shutil.copy2(checkout / name, new / name)
+        shutil.rmtree(out, ignore_errors=True)
     print(f"results: {out / 'report.md'}")
 
 

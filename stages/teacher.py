@@ -8,7 +8,18 @@ from integer_tickets.params import load_params
 from integer_tickets.seeds import generator
 from integer_tickets.training.loop import Schedule, predict, train
 from integer_tickets.training.state import fresh_state, save_tensors
-from stages.models import DATA, TEACHER, Item, build, count_parameters, describe, prepare_torch, write_float_model
+from stages.models import (
+    DATA,
+    PREPARED,
+    TEACHER,
+    Item,
+    build,
+    count_parameters,
+    describe,
+    prepare_torch,
+    training_runtime,
+    write_float_model,
+)
 from stages.runner import publish, work_folder
 
 
@@ -16,14 +27,14 @@ def main() -> None:
     params = load_params()
     prepare_torch(params)
     teacher, settings = params.teacher, params.train
-    chosen = [part.model_dump(mode="json") for part in (teacher, params.runtime, settings)]
-    work = work_folder("teacher", "teacher", chosen, [DATA])
+    chosen = [training_runtime(params), *(part.model_dump(mode="json") for part in (teacher, settings))]
+    work = work_folder("teacher", "teacher", chosen, PREPARED)
     corpus = load_corpus(DATA)
     model = build(params, corpus, "softmax", shape=teacher)
     initialise(model, generator("teacher", teacher.seed))
     schedule = Schedule(
         teacher.epochs, settings.batch, teacher.lr, settings.warmup, settings.weight_decay, teacher.seed,
-        params.runtime.autocast,
+        params.runtime.autocast, "teacher",
     )  # fmt: skip
     train_split, selection = corpus.splits["train"], corpus.splits["selection"]
     result = train(model, fresh_state(model), train_split, selection, schedule, {}, work / "run", label="teacher")

@@ -1,6 +1,5 @@
 """The parameters of a study: `params.yaml` read, checked once, and given as typed objects."""
 
-import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -8,6 +7,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from integer_tickets.errors import UserError
+from integer_tickets.faults import explain
 
 T = TypeVar("T")
 
@@ -186,7 +186,7 @@ class Prune(Block):
 
 
 class Controls(Block):
-    levels: list[Level]
+    levels: list[Level] = Field(min_length=1)
     kinds: Distinct[Literal["reinit", "shuffled"]]
 
 
@@ -284,7 +284,7 @@ def parse_params(values: Any, where: str = "params.yaml") -> Params:
     try:
         return Params.model_validate(values)
     except ValidationError as error:
-        raise UserError(f"{where}: {_explain(error.errors()[0])}") from None
+        raise UserError(f"{where}: {explain(error.errors()[0], Params)}") from None
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:
@@ -304,31 +304,3 @@ def merge(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         both = isinstance(change, dict) and isinstance(values.get(key), dict)
         merged[key] = merge(values[key], change) if both else change
     return merged
-
-
-def _explain(fault: Any) -> str:
-    place = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        known = _fields_at(fault["loc"][:-1])
-        close = difflib.get_close_matches(str(fault["loc"][-1]), known, 1)
-        return f"unknown parameter {place}" + (f"; did you mean {close[0]}?" if close else f"; known here: {known}")
-    if fault["type"] == "missing":
-        return f"parameter {place} is missing"
-    message = fault["msg"].removeprefix("Value error, ")
-    if fault["type"] == "value_error":
-        return f"{place}: {message}" if place else message
-    return f"{place or 'parameters'} = {fault['input']!r}: {message[0].lower()}{message[1:]}"
-
-
-def _fields_at(location: tuple[Any, ...]) -> list[str]:
-    block: type[BaseModel] = Params
-    for part in location:
-        if block is Params and part == "variants":
-            block = Variant
-        elif isinstance(part, str) and part in block.model_fields:
-            annotation = block.model_fields[part].annotation
-            if part in ("segments", "levels"):
-                block = Segment if part == "segments" else Level
-            elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
-                block = annotation
-    return sorted(block.model_fields)

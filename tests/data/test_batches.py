@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from integer_tickets.data.batches import Split, epoch_batches, evaluation_batches, pad
+from integer_tickets.seeds import generator
 
 lengths_of = st.lists(st.integers(1, 40), min_size=1, max_size=300).map(np.array)
 
@@ -17,7 +18,7 @@ def split_of(lengths: list[int]) -> Split:
 
 @given(lengths_of, st.integers(1, 20), st.integers(0, 5), st.integers(0, 5))
 def test_an_epoch_has_every_row_once_in_full_batches(lengths: np.ndarray, batch: int, seed: int, epoch: int) -> None:
-    batches = epoch_batches(lengths, batch, seed, epoch)
+    batches = epoch_batches(lengths, batch, generator("order", seed, epoch))
     assert sorted(np.concatenate(batches)) == list(range(len(lengths)))
     assert len(batches) == -(-len(lengths) // batch)
     assert sorted(map(len, batches))[1:] == [batch] * (len(batches) - 1)
@@ -33,17 +34,17 @@ def test_evaluation_has_every_row_once_sorted_by_length(lengths: np.ndarray, bat
 def test_epochs_and_seeds_differ_and_repeat() -> None:
     lengths = np.random.default_rng(0).integers(1, 40, 1000)
     orders = {
-        (seed, epoch): tuple(np.concatenate(epoch_batches(lengths, 16, seed, epoch)))
+        (seed, epoch): tuple(np.concatenate(epoch_batches(lengths, 16, generator("order", seed, epoch))))
         for seed in range(3)
         for epoch in range(3)
     }
     assert len(set(orders.values())) == 9
-    assert orders[1, 2] == tuple(np.concatenate(epoch_batches(lengths, 16, 1, 2)))
+    assert orders[1, 2] == tuple(np.concatenate(epoch_batches(lengths, 16, generator("order", 1, 2))))
 
 
 def test_rows_of_like_length_meet_and_batches_are_shuffled() -> None:
     lengths = np.random.default_rng(0).integers(1, 40, 5000)
-    batches = epoch_batches(lengths, 32, 0, 0)
+    batches = epoch_batches(lengths, 32, generator("order", 0, 0))
     padded = sum(len(rows) * lengths[rows].max() for rows in batches)
     assert padded < 1.1 * lengths.sum()
     means = [lengths[rows].mean() for rows in batches]

@@ -66,7 +66,7 @@ def test_a_changed_parameter_reruns_what_depends_on_it(fewer, tmp_path):
     before = copied.locked()
     copied.git("switch", "--quiet", "--create", "warmer")
     copied.change({"distill": {"temperature": 8.0, "lr": 0.02}})
-    expected = {f"distill@{NAME}", "evaluate", "report"}
+    expected = {f"distill@{NAME}-level0", "evaluate", "report"}
     assert copied.repro() == expected
     after = copied.locked()
     assert {name for name in before if before[name] != after[name]} == expected
@@ -96,9 +96,9 @@ def test_the_commands_of_dvc_that_a_study_is_read_with(fewer, tmp_path):
     done = copied.dvc("exp", "run", "--name", "surer", "--set-param", "evaluate.confidence=0.9")
     assert "surer" in done.stdout
     assert "evaluate.confidence" in copied.dvc("params", "diff", "main").stdout
-    assert "inhibitor_dense_accuracy" in copied.dvc("metrics", "show").stdout
+    assert "inhibitor_float_dense_accuracy" in copied.dvc("metrics", "show").stdout
     shown = copied.dvc("exp", "show", "--csv").stdout
-    assert "surer" in shown and "inhibitor_dense_accuracy" in shown and "evaluate.confidence" in shown
+    assert "surer" in shown and "inhibitor_float_dense_accuracy" in shown and "evaluate.confidence" in shown
     assert "Accuracy" in copied.dvc("plots", "show", "--json").stdout
 
 

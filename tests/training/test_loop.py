@@ -12,7 +12,7 @@ from integer_tickets.data.batches import Split, epoch_batches, pad
 from integer_tickets.errors import UserError
 from integer_tickets.model.quantized import QuantizedTransformer
 from integer_tickets.model.transformer import Transformer, initialise, linear_names
-from integer_tickets.seeds import seed_for
+from integer_tickets.seeds import generator, seed_for
 from integer_tickets.tickets.masks import dense_masks
 from integer_tickets.training import loop
 from integer_tickets.training.adamw import AdamW
@@ -299,7 +299,7 @@ def test_dropout_is_a_function_of_seed_and_step(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(loop, "_loss", lambda *given: (seeds.append(torch.initial_seed()), original(*given))[1])
         first = run(tmp_path / "one", *fresh(dropout=0.5))
-    assert seeds == [seed_for("dropout", 3, step) for step in range(EPOCHS * PER_EPOCH)]
+    assert seeds == [seed_for("ladder dropout", 3, step) for step in range(EPOCHS * PER_EPOCH)]
     torch.manual_seed(77)
     torch.rand(5)
     assert_same(run(tmp_path / "two", *fresh(dropout=0.5)), first)
@@ -368,7 +368,8 @@ def test_batches_are_those_of_the_seed_and_the_epoch(tmp_path, monkeypatch):
 
     monkeypatch.setattr(loop, "pad", watched)
     run(tmp_path, *fresh())
-    expected = [rows for epoch in range(EPOCHS) for rows in epoch_batches(TRAIN.lengths, 8, 3, epoch)]
+    streams = [generator("ladder order", 3, epoch) for epoch in range(EPOCHS)]
+    expected = [rows for stream in streams for rows in epoch_batches(TRAIN.lengths, 8, stream)]
     assert all(np.array_equal(one, other) for one, other in zip(seen, expected, strict=True))
 
 

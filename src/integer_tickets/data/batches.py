@@ -5,8 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from integer_tickets.seeds import generator
-
 Array = NDArray[np.integer]
 
 _POOL = 64  # batches within which rows are sorted by length: enough for little padding, few enough to stay random
@@ -33,18 +31,17 @@ class Split:
         return np.diff(self.offsets)
 
 
-def epoch_batches(lengths: Array, batch: int, seed: int, epoch: int) -> list[Array]:
+def epoch_batches(lengths: Array, batch: int, random: np.random.Generator) -> list[Array]:
     """The rows of each step of one epoch: every row once, rows of like length together, at most `batch` in a step.
 
     Only one batch is smaller than `batch`. The result depends on the arguments alone.
     """
-    rng = generator("order", seed, epoch)
-    rows = rng.permutation(len(lengths))
+    rows = random.permutation(len(lengths))
     batches: list[Array] = []
     for start in range(0, len(rows), _POOL * batch):
         pool = rows[start : start + _POOL * batch]
         batches += _chunks(pool[np.argsort(lengths[pool], kind="stable")], batch)
-    return [batches[i] for i in rng.permutation(len(batches))]
+    return [batches[i] for i in random.permutation(len(batches))]
 
 
 def evaluation_batches(lengths: Array, batch: int) -> list[Array]:

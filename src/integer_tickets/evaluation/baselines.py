@@ -43,7 +43,8 @@ def tfidf(texts: Mapping[str, Sequence[Text]], labels: Mapping[str, Array]) -> B
     """Words and pairs of neighbouring words, weighted by TF-IDF, in a logistic regression.
 
     Words are those of the tokenizer's normaliser, so that both sides read the same text; in a pair of texts no pair of
-    words crosses the border. bits: 32 for each coefficient that is not zero, 8 for each byte of the vocabulary.
+    words crosses the border. bits: 32 for each coefficient that is not zero, each inverse frequency and each
+    intercept, 8 for each byte of the vocabulary.
     """
     vectorizer = TfidfVectorizer(analyzer=_terms)
     features = {"train": vectorizer.fit_transform(texts["train"])}
@@ -53,7 +54,8 @@ def tfidf(texts: Mapping[str, Sequence[Text]], labels: Mapping[str, Array]) -> B
     ]
     best = max(models, key=lambda model: model.score(features["selection"], labels["selection"]))
     predictions = {name: best.predict(rows) for name, rows in features.items() if name != "train"}
-    bits = 32 * int(np.count_nonzero(best.coef_)) + 8 * sum(map(len, vectorizer.vocabulary_))
+    numbers = np.count_nonzero(best.coef_) + len(vectorizer.idf_) + best.intercept_.size
+    bits = 32 * int(numbers) + 8 * sum(map(len, vectorizer.vocabulary_))
     return Baseline("tfidf", predictions, bits)
 
 

@@ -40,7 +40,7 @@ def summary_rows(
     """
     rows = []
     for split, predicted in predictions.items():
-        # Every configuration sees the same resamples, so that none depends on which others there are.
+        # A stream of its own for every configuration, so that none depends on which others there are.
         rng = generator("intervals", settings.seed)
         ends = intervals(labels[split], predicted, classes, settings.bootstrap, settings.confidence, rng)
         seeds, n = predicted.shape

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from integer_tickets.data.batches import Split, epoch_batches, evaluation_batches, pad
 from integer_tickets.errors import UserError
 from integer_tickets.model.transformer import Transformer
-from integer_tickets.seeds import seed_for
+from integer_tickets.seeds import generator, seed_for
 from integer_tickets.training.adamw import AdamW
 from integer_tickets.training.state import State, Weights, load_state, save_state, weights_of
 
@@ -30,6 +30,7 @@ class Schedule:
     weight_decay: float
     seed: int
     autocast: bool = False
+    purpose: str = "ladder"  # runs of one purpose and seed see the same order and dropout
 
     def rate(self, step: int, steps: int) -> float:
         rising = max(1, round(self.warmup * steps))
@@ -98,15 +99,18 @@ def train(
     bar = tqdm(total=end, initial=step, desc=label, unit="step", disable=None, leave=False)
     while step < end:
         epoch, first = divmod(step, per_epoch)
-        batches = epoch_batches(lengths, schedule.batch, schedule.seed, epoch)
+        batches = epoch_batches(lengths, schedule.batch, generator(f"{schedule.purpose} order", schedule.seed, epoch))
         model.train()
         total = torch.zeros((), device=device)
         for indices in batches[first : first + end - step]:
-            torch.manual_seed(seed_for("dropout", schedule.seed, step))
+            torch.manual_seed(seed_for(f"{schedule.purpose} dropout", schedule.seed, step))
             ids, counts = (torch.from_numpy(array).to(device) for array in pad(train_split, indices))
             labels = torch.from_numpy(train_split.labels[indices]).to(device)
-            with torch.autocast(device.type, torch.bfloat16, enabled=schedule.autocast):
-                logits = model(ids, counts).float()
+            try:
+                with torch.autocast(device.type, torch.bfloat16, enabled=schedule.autocast):
+                    logits = model(ids, counts).float()
+            except UserError as error:  # a grid that has no integers any more
+                raise UserError(f"{label}, step {step}: {error}; lower the learning rate") from None
             teacher = None if soft is None else soft.logits[torch.from_numpy(indices)].to(device)
             loss = _loss(logits, labels, teacher, soft)
             model.zero_grad(set_to_none=True)
@@ -123,10 +127,10 @@ def train(
             bar.update()
             if step == keep_at:
                 save_state(work / "rewind.safetensors", optimizer.snapshot())
-        if not math.isfinite(total.item()):
-            raise UserError(f"{label}: the loss is no longer finite at step {step}; lower the learning rate")
         for name, mask in alive.items():  # after a gradient at any step the second moment would not be zero
             revived += ((optimizer.first[name].abs() + optimizer.second[name]) * (1 - mask)).sum()
+        if not math.isfinite(total.item() + revived.item()):  # a weight that is no number is none of 0 either
+            raise UserError(f"{label}: the loss is no longer finite at step {step}; lower the learning rate")
         if revived.item() != 0:
             raise AssertionError("a pruned weight or its moments were not exactly zero after an optimiser step")
         if step % per_epoch and step < steps:
