@@ -30,7 +30,7 @@ def test_a_bag_of_words_learns_words():
     assert (found.predictions["test"] == labels["test"]).all()
     # it was good ! bad, and the pairs: it was, was good, good !, was bad
     vocabulary = [b"it", b"was", b"good", b"!", b"bad", b"it was", b"was good", b"good !", b"was bad"]
-    assert found.bits == 32 * len(vocabulary) + 8 * sum(map(len, vocabulary))
+    assert found.bits == 32 * (2 * len(vocabulary) + 1) + 8 * sum(map(len, vocabulary))
     again = tfidf(texts, labels)
     assert again.bits == found.bits and (again.predictions["test"] == found.predictions["test"]).all()
 
@@ -40,7 +40,7 @@ def test_pairs_of_words_do_not_cross_the_border_of_a_pair_of_texts():
     labels = np.array([0, 1] * 10)
     splits = {"train": rows, "selection": rows, "test": rows}
     found = tfidf(splits, dict.fromkeys(splits, labels))
-    assert found.bits <= 32 * 2 + 8 * 2  # a and b alone
+    assert found.bits <= 32 * (2 * 2 + 1) + 8 * 2  # a and b alone
 
 
 def test_empty_texts_are_texts():

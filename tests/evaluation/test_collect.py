@@ -74,11 +74,6 @@ def test_what_an_earlier_grid_left_is_stale(copied):
     )  # fmt: skip
 
 
-def test_of_a_stage_without_levels_everything_is_stale(copied):
-    found = stale(fake_params({"controls": {"levels": []}}), ARTIFACTS)
-    assert found == sorted((ARTIFACTS / "controls").iterdir()) and len(found) == 6
-
-
 def test_a_ladder_of_integers_has_no_size_of_its_own(copied):
     entry = next(entry for entry in expected(fake_params(), ARTIFACTS) if entry.folder.name == "level_2")
     _change(entry.folder, "weights", "int8")

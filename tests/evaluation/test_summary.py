@@ -48,7 +48,7 @@ def test_an_integer_ladder_is_compared_with_itself():
 
 
 def test_what_the_study_lacks_is_not_asked():
-    found = declared(configurations({"grid": {"attentions": ["inhibitor"]}, "controls": {"levels": []}}))
+    found = declared(configurations({"grid": {"attentions": ["inhibitor"]}, "controls": {"kinds": []}}))
     assert {"attention", "reinit", "shuffled"}.isdisjoint(comparison.family for comparison in found)
 
 
