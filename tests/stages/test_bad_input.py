@@ -67,7 +67,9 @@ def test_a_folder_without_parameters(bare):
 
 
 def test_a_stage_whose_inputs_are_not_there(bare):
-    assert "artifacts/data/corpus.safetensors: not there; an earlier stage makes it" in refused(bare, "stages", "train_dense", *ITEM)
+    assert "artifacts/data/corpus.safetensors: not there; an earlier stage makes it" in refused(
+        bare, "stages", "train_dense", *ITEM
+    )
 
 
 def test_an_item_that_the_grid_does_not_have(bare):
