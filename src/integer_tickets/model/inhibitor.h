@@ -20,7 +20,8 @@ typedef struct {
     float *grad_gamma, *grad_delta;                      /* (heads,) */
 } problem;
 
-#define ROWS 4 /* queries in one block */
+#define ROWS 4   /* queries that share what a loop has loaded */
+#define BLOCK 64 /* queries between two passes over all keys: their Z stays in the second-level cache */
 
 int64_t inhibitor_width(int64_t n); /* floats in a row of z */
 
@@ -33,18 +34,18 @@ INLINE float *rows_of(const tensor *t, const problem *p, int64_t pair) {
 typedef struct {
     int64_t keys, wide, deep; /* valid keys; the same padded to vectors; d padded to vectors */
     int64_t *key;             /* positions of the valid keys */
-    float *q, *k, *v;         /* rows of `deep` floats */
+    float *q, *k, *v, *h;     /* rows of `deep` floats; h: H, or its gradient */
     float *k_t, *v_t;         /* d rows of `wide` floats: feature-major */
-    float *z, *s;             /* ROWS rows of `wide` floats: Z and dS of one block of queries */
-    float *h;                 /* rows of `deep` floats: H, or its gradient */
-    float *grad_q, *grad_k, *grad_v, *grad_v_t;
-    float *sum;               /* one row: partial sums of dgamma or ddelta */
+    float *z, *s;             /* BLOCK rows of `wide` floats: Z and dS of one block of queries */
+    float *grad_q, *grad_k, *grad_v_t;
+    float *sum;               /* one row: partial sums */
+    uint8_t *silent;          /* for each ROWS queries: no gradient comes from any of them */
 } space;
 
 /* Every array begins on a cache line: a vector that straddles two is loaded and stored at half speed. */
 static void *new_space(const problem *p, space *w) {
     int64_t n = padded(p->n, 16), d = padded(p->d, 16);
-    int64_t floats = 10 * n * d + 2 * ROWS * n + (n > d ? n : d) + 2 * n;
+    int64_t floats = 9 * n * d + 2 * BLOCK * n + (n > d ? n : d) + 3 * n;
     float *at;
     if (posix_memalign((void **)&at, 64, sizeof(float) * (size_t)floats)) return NULL;
     void *start = at;
@@ -57,20 +58,21 @@ static void *new_space(const problem *p, space *w) {
     w->v_t = at, at += n * d;
     w->grad_q = at, at += n * d;
     w->grad_k = at, at += n * d;
-    w->grad_v = at, at += n * d;
     w->grad_v_t = at, at += n * d;
-    w->z = at, at += ROWS * n;
-    w->s = at, at += ROWS * n;
+    w->z = at, at += BLOCK * n;
+    w->s = at, at += BLOCK * n;
+    w->sum = at, at += n > d ? n : d;
     w->key = (int64_t *)at, at += 2 * n;
-    w->sum = at;
+    w->silent = (uint8_t *)at;
     return start;
 }
 
-/* One row. The compiler would make a call of each memcpy, which is dear for rows this short. */
-INLINE void copy_row(float *to, const float *from, int64_t d) {
-    int64_t c = 0;
-    for (; c + LANES <= d; c += LANES) store(to + c, load(from + c));
-    for (; c < d; c++) to[c] = from[c];
+static void valid_keys(const problem *p, space *w, int64_t pair) {
+    const uint8_t *valid = p->valid ? p->valid + pair / p->heads * p->n : NULL;
+    w->keys = 0;
+    for (int64_t j = 0; j < p->n; j++)
+        if (!valid || valid[j]) w->key[w->keys++] = j;
+    w->wide = padded(w->keys, LANES);
 }
 
 INLINE void clear(float *to, int64_t from, int64_t d) {
@@ -78,13 +80,16 @@ INLINE void clear(float *to, int64_t from, int64_t d) {
 }
 
 /* Rows of a tensor (the `count` first ones, or those at the positions in `at`) into rows of `deep` floats; zeros up to
- * `rows`. */
+ * `rows`. -0 becomes 0, so that no difference of q and k is -0, which one of the forms of sign_of takes for negative. */
 static void gather(float *to, const tensor *from, const problem *p, int64_t pair, const int64_t *at, int64_t count,
                    int64_t rows, int64_t deep) {
     const float *start = rows_of(from, p, pair);
     int64_t stride = from->token, d = p->d;
     for (int64_t i = 0; i < count; i++, to += deep) {
-        copy_row(to, start + (at ? at[i] : i) * stride, d);
+        const float *row = start + (at ? at[i] : i) * stride;
+        int64_t c = 0;
+        for (; c + LANES <= d; c += LANES) store(to + c, load(row + c) + splat(0));
+        for (; c < d; c++) to[c] = row[c] + 0.0f;
         clear(to, d, deep);
     }
     clear(to, 0, (rows - count) * deep);
@@ -96,9 +101,12 @@ static void scatter(const tensor *to, const float *from, const problem *p, int64
     float *row = rows_of(to, p, pair);
     int64_t stride = to->token, n = p->n, d = p->d;
     for (int64_t i = 0, next = 0; i < n; i++, row += stride)
-        if (next < count && (!at || at[next] == i))
-            copy_row(row, from + deep * next++, d);
-        else
+        if (next < count && (!at || at[next] == i)) {
+            const float *own = from + deep * next++;
+            int64_t c = 0;
+            for (; c + LANES <= d; c += LANES) store(row + c, load(own + c));
+            for (; c < d; c++) row[c] = own[c];
+        } else
             clear(row, 0, d);
 }
 
@@ -121,20 +129,23 @@ static void transpose(float *to, const float *from, int64_t rows, int64_t column
         }
 }
 
-/* -0 becomes 0, so that no difference of q and k is -0, which one of the forms of sign_of takes for negative. */
-static void drop_sign_of_zero(float *x, int64_t count) {
-    for (int64_t i = 0; i < count; i++) x[i] += 0.0f;
+/* Ask for a share of the next sentence, all heads of a token at once, as they lie in memory: the processor foresees
+ * walks along memory, not the steps from token to token of one head. */
+INLINE void announce_tokens(const problem *p, const tensor *t, int64_t sentence, int64_t from, int64_t to) {
+    for (int64_t i = from; i < to; i++)
+        for (int64_t head = 0; head < p->heads; head++)
+            for (int64_t c = 0; c < p->d; c += 16)
+                __builtin_prefetch(t->data + sentence * t->batch + head * t->head + i * t->token + c, 0, 2);
 }
 
-static void begin(const problem *p, space *w, int64_t pair) {
-    const uint8_t *valid = p->valid ? p->valid + pair / p->heads * p->n : NULL;
-    w->keys = 0;
-    for (int64_t j = 0; j < p->n; j++)
-        if (!valid || valid[j]) w->key[w->keys++] = j;
-    w->wide = padded(w->keys, LANES);
-    gather(w->q, &p->q, p, pair, NULL, p->n, padded(p->n, ROWS), w->deep);
-    gather(w->k, &p->k, p, pair, w->key, w->keys, w->wide, w->deep);
-    gather(w->v, &p->v, p, pair, w->key, w->keys, w->wide, w->deep);
-    drop_sign_of_zero(w->q, padded(p->n, ROWS) * w->deep);
-    drop_sign_of_zero(w->k, w->wide * w->deep);
+INLINE void announce_next(const problem *p, int64_t pair, const int is_backward) {
+    int64_t sentence = pair / p->heads + 1, head = pair % p->heads;
+    if (sentence >= p->batch) return;
+    int64_t from = head * p->n / p->heads, to = (head + 1) * p->n / p->heads;
+    const tensor *forward[] = {&p->q, &p->k, &p->v, &p->h};
+    const tensor *backward[] = {&p->q, &p->k, &p->v, &p->grad_h, &p->grad_q, &p->grad_k, &p->grad_v};
+    if (is_backward)
+        for (int t = 0; t < 7; t++) announce_tokens(p, backward[t], sentence, from, to);
+    else
+        for (int t = 0; t < 4; t++) announce_tokens(p, forward[t], sentence, from, to);
 }
