@@ -10,7 +10,6 @@ from stages.models import (
     CONTROLS,
     Item,
     begin,
-    build,
     count_parameters,
     describe,
     is_finished,
@@ -38,14 +37,13 @@ def main() -> None:
         folder, run = job.work / "out" / kind, job.work / f"run_{kind}"
         if is_finished(folder):
             continue
-        plain = build(params, corpus, item.attention)
-        masks, start = control(kind, plain, ticket_masks, rewind, item.seed)
+        masks, start = control(kind, job.model({}), ticket_masks, rewind, item.seed, job.heads)
         if kind == "reinit":
-            start = early_steps(plain, start, masks, job, run)
-        model = build(params, corpus, item.attention, variant.weights, item.variant)
+            start = early_steps(start, masks, job, run)
+        model, zeros = job.model(masks, variant.weights), job.zeros(masks)
         label = f"{item.name} level {item.level} {kind}"
         result = train(
-            model, start, corpus.splits["train"], corpus.splits["selection"], schedule, masks, run, label=label
+            model, start, corpus.splits["train"], corpus.splits["selection"], schedule, zeros, run, label=label
         )
         info = describe(
             item, params, role=kind, level=item.level, masks=masks, weights=variant.weights, result=result,

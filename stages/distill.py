@@ -44,12 +44,12 @@ def main() -> None:
         if is_finished(folder):
             continue
         weights, masks, parent = read_float_model(source, "master.safetensors")
-        model = quantized_model(job, WEIGHT_BITS[name])
+        model, zeros = quantized_model(job, WEIGHT_BITS[name], masks), job.zeros(masks)
         model.load_state_dict(weights)
-        start, run = masked(fresh_state(model), masks), job.work / f"run_{name}"
+        start, run = masked(fresh_state(model), zeros), job.work / f"run_{name}"
         label = f"{item.name} level {item.level} {name} distilled"
         result = train(
-            model, start, corpus.splits["train"], corpus.splits["selection"], schedule, masks, run, soft=soft,
+            model, start, corpus.splits["train"], corpus.splits["selection"], schedule, zeros, run, soft=soft,
             label=label,
         )  # fmt: skip
         info = describe(

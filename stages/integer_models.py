@@ -18,14 +18,14 @@ from integer_tickets.model.lowering import lower
 from integer_tickets.model.quantized import QuantizedTransformer
 from integer_tickets.params import WEIGHT_NAMES
 from integer_tickets.training.loop import Result, predict
-from integer_tickets.training.state import save_model
-from stages.models import Job, build, finish, reported, rows_of, training_runtime
+from integer_tickets.training.state import Masks, save_model
+from stages.models import Job, finish, reported, rows_of, training_runtime
 
 CHECKED = 256  # sentences on which simulation and integer engine are compared before a network is accepted
 
 
-def quantized_model(job: Job, bits: int) -> QuantizedTransformer:
-    model = build(job.params, job.corpus, job.item.attention, WEIGHT_NAMES[bits], job.item.variant)
+def quantized_model(job: Job, bits: int, masks: Masks) -> QuantizedTransformer:
+    model = job.model(masks, WEIGHT_NAMES[bits])
     assert isinstance(model, QuantizedTransformer)
     return model
 
@@ -33,14 +33,14 @@ def quantized_model(job: Job, bits: int) -> QuantizedTransformer:
 def write_integer_model(
     folder: Path,
     model: QuantizedTransformer,
-    masks: Mapping[str, Tensor],
+    masks: Masks,
     result: Result,
     info: Mapping[str, Any],
     job: Job,
 ) -> None:
     """Lower, save, read back, and predict with the torch engine; the simulation must agree on selection."""
     corpus = job.corpus
-    network = lower(model.cpu(), masks, corpus.labels)
+    network = lower(model.cpu(), job.zeros(masks), corpus.labels)
     provenance = {
         **{key: info[key] for key in ("role", "attention", "variant", "seed", "level", "rewind", "distilled")},
         "density": info["density"],

@@ -20,8 +20,9 @@ from integer_tickets.model.quantized import QuantizedTransformer
 from integer_tickets.model.transformer import Transformer
 from integer_tickets.params import WEIGHT_BITS, Params, Shape, Variant, embedding_bits, load_params
 from integer_tickets.tickets.masks import density
+from integer_tickets.tickets.structure import sizes_of, units_of
 from integer_tickets.training.loop import Result, Schedule, predict
-from integer_tickets.training.state import Weights, load_model, save_model, save_tensors
+from integer_tickets.training.state import Masks, Weights, load_model, save_model, save_tensors
 from stages.runner import work_folder
 
 DATA = Path("artifacts/data")
@@ -65,6 +66,20 @@ class Job:
     variant: Variant
     corpus: Corpus
     work: Path  # unfinished work; `work / "out"` becomes the item's output
+
+    @property
+    def heads(self) -> int | None:
+        """Heads of a layer of the dense model where heads and neurons are pruned, None where single weights are."""
+        return self.params.model.heads if self.variant.pattern == "structure" else None
+
+    def model(self, masks: Mapping[str, Tensor], weights: str = "float") -> Transformer:
+        """An untrained model of the item; of the heads and neurons that live where these are pruned."""
+        sizes = None if self.heads is None or not masks else sizes_of(units_of(masks, self.heads))
+        return build(self.params, self.corpus, self.item.attention, weights, self.item.variant, sizes=sizes)
+
+    def zeros(self, masks: Masks) -> Masks:
+        """The masks under which a model holds zeros: none where what is pruned is not in it."""
+        return masks if self.heads is None else {}
 
 
 def level_name(level: int) -> str:
@@ -148,8 +163,12 @@ def build(
     weights: str = "float",
     variant: str = "",
     shape: Shape | None = None,
+    sizes: list[tuple[int, int]] | None = None,
 ) -> Transformer:
-    """An untrained model: float, or quantization-aware where `weights` names integers (then of a variant)."""
+    """An untrained model: float, or quantization-aware where `weights` names integers (then of a variant).
+
+    sizes: heads and hidden neurons of each layer, where they are not those of the shape.
+    """
     shape = shape or params.model
     arguments: dict[str, Any] = {
         "vocabulary": corpus.tokenizer.size,
@@ -164,6 +183,7 @@ def build(
         "signed": params.model.signed,
         "kernel": params.runtime.kernel,
         "isa": params.runtime.isa,
+        "sizes": sizes,
     }
     if weights == "float":
         return Transformer(**arguments).to(params.runtime.device)
@@ -208,6 +228,7 @@ def describe(
     distilled: bool = False,
 ) -> dict[str, Any]:
     """What info.json says of a model."""
+    variant = params.variants.get(item.variant)  # the teacher has none
     return {
         "role": role,
         "attention": item.attention,
@@ -215,9 +236,9 @@ def describe(
         "seed": item.seed,
         "level": level,
         "density": round(density(masks), 6) if masks else 1.0,
-        "pattern": "weight",
+        "pattern": variant.pattern if variant else "weight",
         "weights": weights,
-        "rewind": params.variants[item.variant].rewind if role in ("ticket", "shuffled") else 0,
+        "rewind": variant.rewind if variant and role in ("ticket", "shuffled") else 0,
         "mask_from": mask_from,
         "distilled": distilled,
         "selected_epoch": result.epoch,

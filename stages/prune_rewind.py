@@ -9,7 +9,6 @@ from integer_tickets.training.state import load_state
 from stages.models import (
     Item,
     begin,
-    build,
     count_parameters,
     describe,
     is_finished,
@@ -37,11 +36,11 @@ def main() -> None:
     for level in range(segment.first, segment.last + 1):
         folder = job.work / "out" / level_name(level)
         if not is_finished(folder):
-            model = build(params, corpus, item.attention, variant.weights, item.variant)
-            masks, start = rewound(trained, masks, rewind, params.prune.keep, variant.scope)
+            masks, start = rewound(trained, masks, rewind, params.prune.keep, variant.scope, job.heads)
+            model, zeros = job.model(masks, variant.weights), job.zeros(masks)
             label, run = f"{item.name} level {level}", job.work / f"run_{level}"
             result = train(
-                model, start, corpus.splits["train"], corpus.splits["selection"], schedule, masks, run, label=label
+                model, start, corpus.splits["train"], corpus.splits["selection"], schedule, zeros, run, label=label
             )
             info = describe(
                 item, params, role="ticket", level=level, masks=masks, weights=variant.weights, result=result,

@@ -37,14 +37,14 @@ def main() -> None:
         folder = job.work / "out" / name
         if is_finished(folder):
             continue
-        model = quantized_model(job, bits)
+        model, zeros = quantized_model(job, bits, masks), job.zeros(masks)
         if variant.weights == "float":
             model.load_state_dict(weights, strict=False)
             model.calibrate(calibration(corpus, params))
-            start, run = masked(fresh_state(model), masks), job.work / f"run_{name}"
+            start, run = masked(fresh_state(model), zeros), job.work / f"run_{name}"
             label = f"{item.name} level {item.level} {name}"
             result = train(
-                model, start, corpus.splits["train"], corpus.splits["selection"], schedule, masks, run, label=label
+                model, start, corpus.splits["train"], corpus.splits["selection"], schedule, zeros, run, label=label
             )
         else:  # found as integers: nothing is left to train
             model.load_state_dict(weights)

@@ -3,17 +3,17 @@
 from pathlib import Path
 
 from integer_tickets.model.quantized import QuantizedTransformer
-from integer_tickets.model.transformer import Transformer, initialise, linear_names
+from integer_tickets.model.transformer import initialise, linear_names
 from integer_tickets.params import Params
 from integer_tickets.seeds import generator
 from integer_tickets.tickets.masks import dense_masks
+from integer_tickets.tickets.structure import structured_names
 from integer_tickets.training.loop import train
 from integer_tickets.training.state import Masks, State, fresh_state, load_state, save_state
 from stages.models import (
     Item,
     Job,
     begin,
-    build,
     calibration,
     count_parameters,
     describe,
@@ -35,8 +35,9 @@ def main() -> None:
     item, params, variant, corpus = job.item, job.params, job.variant, job.corpus
     start = rewind_point(job)
     save_state(job.work / "out" / "rewind.safetensors", start)
-    model = build(params, corpus, item.attention, variant.weights, item.variant)
-    masks = dense_masks(start.weights, linear_names(model, variant.embedding))
+    model = job.model({}, variant.weights)
+    prunable = linear_names(model, variant.embedding) if job.heads is None else structured_names(model)
+    masks = dense_masks(start.weights, prunable)
     schedule = ladder_schedule(params, variant.weights, item.seed)
     result = train(
         model, start, corpus.splits["train"], corpus.splits["selection"], schedule, {}, job.work / "run",
@@ -52,25 +53,25 @@ def main() -> None:
 
 def rewind_point(job: Job) -> State:
     """Weights, moments, step (and grids) after the variant's first steps, trained from a fresh initialisation."""
-    model = build(job.params, job.corpus, job.item.attention)
+    model = job.model({})
     initialise(model, generator("initial", job.item.seed))
-    return early_steps(model, fresh_state(model), {}, job, job.work)
+    return early_steps(fresh_state(model), {}, job, job.work)
 
 
-def early_steps(model: Transformer, start: State, masks: Masks, job: Job, work: Path) -> State:
+def early_steps(start: State, masks: Masks, job: Job, work: Path) -> State:
     """Train the first `rewind` steps in float; for integer variants, then set the grids of the quantizers."""
     item, params, variant, corpus = job.item, job.params, job.variant, job.corpus
     kept = work / "early" / "rewind.safetensors"
     if variant.rewind and not kept.exists():
-        schedule = ladder_schedule(params, "float", item.seed)
+        schedule, zeros = ladder_schedule(params, "float", item.seed), job.zeros(masks)
         train(
-            model, start, corpus.splits["train"], corpus.splits["selection"], schedule, masks, work / "early",
-            keep_at=variant.rewind, until=variant.rewind, label=item.name,
+            job.model(masks), start, corpus.splits["train"], corpus.splits["selection"], schedule, zeros,
+            work / "early", keep_at=variant.rewind, until=variant.rewind, label=item.name,
         )  # fmt: skip
     state = load_state(kept)[0] if variant.rewind else start
     if variant.weights == "float":
         return state
-    quantized = build(params, corpus, item.attention, variant.weights, item.variant)
+    quantized = job.model(masks, variant.weights)
     assert isinstance(quantized, QuantizedTransformer)
     quantized.load_state_dict(state.weights, strict=False)
     quantized.calibrate(calibration(corpus, params), HEADROOM)

@@ -11,6 +11,8 @@ import pytest
 import integer_tickets
 from integer_tickets.cli import main
 from integer_tickets.integer import artefact, conformance
+from integer_tickets.integer.tokenizer import Tokenizer
+from tests.integer.conftest import build_network
 
 KIT = conformance.KIT / conformance.TICKET
 
@@ -83,6 +85,15 @@ def test_inspect(run):
     for part in ("sha256", "layers.1.down", "density", "masks", "inhibitor (signed)", "provenance", "labels"):
         assert part in text
     assert " 100.0 %" in text
+
+
+def test_inspect_counts_the_heads_of_a_layer_that_has_fewer(run, tmp_path):
+    path = tmp_path / "ticket.safetensors"
+    network = build_network(0, sizes=[(4, 48), (3, 5)])
+    artefact.save(path, network, Tokenizer("hash", (), (), 60, 20), {})
+    status, out, _ = run("inspect", path)
+    assert status == 0 and b"attention 0  inhibitor (signed), hidden width 48\n" in out
+    assert b"attention 1  inhibitor (signed), 3 heads, hidden width 5\n" in out
 
 
 def test_text_of_a_file_stays_on_its_line(run, tmp_path):

@@ -26,7 +26,16 @@ FIXED = {  # the part of them that the faults below depend on
     "quantize": {"levels": [{"level": 0, "segment": "dense"}, {"level": 4, "segment": "lower"}], "bits": [8, 4]},
     "distill": {"levels": [{"level": 4, "segment": "lower"}], "bits": [8, 4]},
 }
-INTEGER = {"weights": "int4", "scope": "layerwise", "embedding": True, "rewind": 0, "embedding_bits": 4}
+INTEGER = {
+    "weights": "int4",
+    "pattern": "weight",
+    "scope": "layerwise",
+    "embedding": True,
+    "rewind": 0,
+    "embedding_bits": 4,
+}
+
+STRUCTURE = {"weights": "float", "pattern": "structure", "scope": "global", "embedding": False, "rewind": 0}
 
 
 def changed(path, value):
@@ -140,6 +149,13 @@ def test_merging_replaces_values_and_lists_and_keeps_the_rest():
         ("controls.levels.0.levle", 4, "unknown parameter controls.levels.0.levle; did you mean level?"),
         ("variants.float.embedding_bits", 4, "variants.float: embedding_bits belongs to variants whose weights are"),
         ("variants.float.weights", "int4", "variants.float: embedding_bits belongs to variants whose weights are"),
+        ("variants.float.pattern", "head", "variants.float.pattern = 'head': input should be 'weight' or 'structure'"),
+        ("variants.float.pattern", ..., "parameter variants.float.pattern is missing"),
+        (
+            "variants.float",
+            STRUCTURE | {"embedding": True},
+            "variants.float: embedding = true, but pattern = structure",
+        ),
         ("tokenizer.kind", "pretrained", "tokenizer: vocabulary names a file in data.folder where kind is pretrained"),
         ("tokenizer.vocabulary", "vocab.txt", "tokenizer: vocabulary names a file in data.folder where kind is"),
         ("distill.bits", [8, 2], "distill.bits: 2 is not among quantize.bits"),
@@ -190,10 +206,16 @@ def test_parameters_cannot_be_changed():
         params.train.epochs = 7
 
 
+def test_heads_and_neurons_of_float_and_integer_weights_can_be_pruned():
+    for own in ({}, {"weights": "int4", "embedding_bits": 4}):
+        params = parse_params(changed("variants.heads", STRUCTURE | own))
+        assert params.variants["heads"].pattern == "structure"
+
+
 def test_bits_of_a_variant():
     variant = parse_params(changed("variants.four", INTEGER)).variants["four"]
     assert own_bits(variant, [8, 2]) == [4]
-    plain = Variant(weights="float", scope="global", embedding=False, rewind=0)
+    plain = Variant(weights="float", pattern="weight", scope="global", embedding=False, rewind=0)
     assert own_bits(plain, [8, 2]) == [8, 2]
     quantize = parse_params(VALUES).quantize
     assert (embedding_bits(variant, quantize), embedding_bits(plain, quantize)) == (4, 8)

@@ -197,7 +197,9 @@ def _described(facts: dict[str, Any]) -> Iterator[str]:
     )
     for i, kind in enumerate(kinds):
         signed = " (signed)" if kind.get("signed") else ""
-        yield f"attention {i}  {kind['kind']}{signed}, hidden width {shape['layers'][i]['hidden']}"
+        layer = shape["layers"][i]
+        heads = f", {layer['heads']} heads" if "heads" in layer else ""
+        yield f"attention {i}  {kind['kind']}{signed}{heads}, hidden width {layer['hidden']}"
     yield "\nbits by part"
     for part, count in bits.items():
         yield f"  {part:<12}{count:>12,}{100 * count / bits['total']:>8.1f} %"

@@ -84,6 +84,7 @@ class Grid(Block):
 
 class Variant(Block):
     weights: Weights
+    pattern: Literal["weight", "structure"]
     scope: Literal["global", "layerwise"]
     embedding: bool
     rewind: Natural
@@ -96,6 +97,8 @@ class Variant(Block):
                 "embedding_bits belongs to variants whose weights are integers, and they need it;"
                 " for float ones quantize.embedding_bits says it"
             )
+        if self.pattern == "structure" and self.embedding:
+            raise ValueError("embedding = true, but pattern = structure prunes heads and hidden neurons alone")
         return self
 
 

@@ -96,6 +96,15 @@ def test_inhibitor_attention_multiplies_no_two_variables():
     assert by(unsigned, part="attention") < by(inhibitor, part="attention")
 
 
+@pytest.mark.parametrize("attention", ["inhibitor", "unsigned", "softmax"])
+def test_a_network_with_fewer_heads_counts_those_it_has(attention):
+    n, e = 7, 8
+    one, four = (integer_operations(build_network(0, attention, sizes=[(heads, 48)]), n) for heads in (1, 4))
+    assert by(four, part="attention", operation="multiply") == 4 * by(one, part="attention", operation="multiply")
+    assert by(one, part="linear", operation="multiply", number="int8") <= n * (4 * e * 32 + 2 * 48 * 32) + 3 * 32
+    assert by(one, part="normalization") == by(four, part="normalization")
+
+
 def test_average_is_over_sentences():
     lengths = np.array([3, 3, 8])
     counts = [Counter(dense_operations(SHAPE, n)) for n in lengths]

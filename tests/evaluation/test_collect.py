@@ -12,7 +12,14 @@ from integer_tickets.evaluation.collect import expected, masks, read_model, stal
 from integer_tickets.files import read_json, write_json
 from tests.evaluation.fake_study import fake_params
 
-INT8 = {"weights": "int8", "scope": "global", "embedding": False, "rewind": 10, "embedding_bits": 8}
+INT8 = {
+    "weights": "int8",
+    "pattern": "weight",
+    "scope": "global",
+    "embedding": False,
+    "rewind": 10,
+    "embedding_bits": 8,
+}
 ROWS = {"selection": 60, "validation": 60, "test": 200}
 ARTIFACTS = Path("artifacts")
 
@@ -72,6 +79,12 @@ def test_what_an_earlier_grid_left_is_stale(copied):
         + ["artifacts/integer/.inhibitor-float-0.123.tmp", "artifacts/ladder/inhibitor-float-0/deepest",
            "artifacts/controls/softmax-float-1/level_1"]
     )  # fmt: skip
+
+
+def test_a_model_without_its_pruned_heads_counts_what_it_has(copied):
+    entry = next(entry for entry in expected(fake_params(), ARTIFACTS) if entry.folder.name == "level_2")
+    _change(entry.folder, "pattern", "structure")
+    assert read_model(entry, ROWS, 2).bits == 32 * 5000
 
 
 def test_a_ladder_of_integers_has_no_size_of_its_own(copied):

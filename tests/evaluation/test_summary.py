@@ -41,7 +41,14 @@ def test_every_declared_question_is_asked():
 
 
 def test_an_integer_ladder_is_compared_with_itself():
-    variant = {"weights": "int8", "scope": "global", "embedding": False, "rewind": 10, "embedding_bits": 8}
+    variant = {
+        "weights": "int8",
+        "pattern": "weight",
+        "scope": "global",
+        "embedding": False,
+        "rewind": 10,
+        "embedding_bits": 8,
+    }
     found = declared(configurations({"grid": {"variants": ["int8"]}, "variants": {"int8": variant}}))
     pairs = [(c.a.name, c.b.name) for c in found if c.family == "quantization"]
     assert ("inhibitor-int8 int8 ticket level 2", "inhibitor-int8 ticket level 2") in pairs

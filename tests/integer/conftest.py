@@ -13,6 +13,7 @@ from integer_tickets.integer.network import (
     Softmax,
     Table,
     roles,
+    shapes,
     weight_range,
 )
 from integer_tickets.integer.rounding import Array, Rule, exp_table, half, length_table, rule_for
@@ -101,16 +102,20 @@ def build_network(
     bits: int = 8,
     density: float | None = None,
     extreme: bool = False,
+    sizes: list[tuple[int, int]] | None = None,
 ) -> IntegerNetwork:
-    """A random network; attention is `inhibitor` (signed), `unsigned` or `softmax`."""
+    """A random network; attention is `inhibitor` (signed), `unsigned` or `softmax`.
+
+    sizes: heads and hidden neurons of each layer, where they are not all the same.
+    """
     rng = np.random.default_rng(seed)
     make = _extreme_attention if extreme else _calibrated_attention
     made = []
-    for _ in range(layers):
-        own = make(rng, attention, heads, d // heads)
+    for own_heads, own_hidden in [(heads, hidden)] * layers if sizes is None else sizes:
+        own = make(rng, attention, own_heads, d // heads)
         linears = {}
         for name, role in roles(own).items():
-            shape = {"up": (hidden, d), "down": (d, hidden)}.get(name, (d, d))
+            shape = shapes(d, own_heads * (d // heads), own_hidden)[name]
             if extreme:
                 linears[name] = _extreme(rng, shape, bits, role.largest_input, role.zero)
             else:

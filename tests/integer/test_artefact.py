@@ -14,6 +14,7 @@ from integer_tickets.integer.layout import architecture_of, network_tensors
 from integer_tickets.integer.tokenizer import Tokenizer
 
 PROVENANCE = {"parameters": "abc", "level": 3, "density": 0.25, "name": "é \udcff"}
+FEWER_HEADS = {"bits": 4, "sizes": [(1, 5), (4, 48), (3, 1)]}
 HASH = Tokenizer("hash", (), (), 60, 20)
 
 
@@ -39,7 +40,9 @@ def saved(tmp_path, random_network, random_tokenizer):
 
 
 @pytest.mark.parametrize("kind", ["inhibitor", "unsigned", "softmax"])
-@pytest.mark.parametrize("shape", [{"bits": 8}, {"bits": 4, "density": 0.5}, {"bits": 3, "density": 0.02}, {"bits": 2}])
+@pytest.mark.parametrize(
+    "shape", [{"bits": 8}, {"bits": 4, "density": 0.5}, {"bits": 3, "density": 0.02}, {"bits": 2}, FEWER_HEADS]
+)
 def test_round_trip(tmp_path, random_network, random_tokenizer, kind, shape):
     for extreme, tokenizer in ((False, random_tokenizer()), (True, HASH)):
         network = random_network(1, kind, extreme=extreme, **shape)
@@ -50,6 +53,7 @@ def test_round_trip(tmp_path, random_network, random_tokenizer, kind, shape):
         assert loaded.bounds == prove(network) == prove(loaded.network)
         assert loaded.network.labels == network.labels
         assert architecture_of(loaded.network) == architecture_of(network)
+        assert parts(path)[0]["format"] == (2 if "sizes" in shape else 1)
         before, after = network_tensors(network), network_tensors(loaded.network)
         assert before.keys() == after.keys()
         assert all(np.array_equal(before[name], after[name]) for name in before)
@@ -159,10 +163,39 @@ def test_an_altered_tensor_or_description(saved):
 
 def test_a_later_version(saved):
     description, tensors = parts(saved)
-    description["format"] = 2
+    description["format"] = 2  # of a network whose layers have all their heads
     write(saved, description, tensors)
-    with pytest.raises(UserError, match=r"ticket.safetensors: format version 2, this program reads version 1"):
+    with pytest.raises(UserError, match=r"ticket.safetensors: the stated format and its numbers disagree"):
         artefact.load(saved)
+    description["format"] = 3
+    write(saved, description, tensors)
+    with pytest.raises(
+        UserError, match=r"ticket.safetensors: format version 3, this program reads versions 1 and 2; update it"
+    ):
+        artefact.load(saved)
+
+
+def test_a_network_with_fewer_heads_says_so_where_they_are_fewer(tmp_path, random_network):
+    path = tmp_path / "ticket.safetensors"
+    artefact.save(path, random_network(0, **FEWER_HEADS), HASH, {})
+    description, tensors = parts(path)
+    layers = description["architecture"]["layers"]
+    assert [layer.get("heads") for layer in layers] == [1, None, 3]
+    assert tensors["layers.0.query.bias"].size == 8 and tensors["layers.2.attention.shift"].size == 3
+    for place, heads, message in (
+        (1, 4, "the stated architecture"),  # no more than `heads` says already
+        (0, 2, "fill"),
+        (0, 5, "fill"),
+        (0, 0, "number of rows"),
+        (0, 1 << 19, "weights in a file"),
+        (0, 1.0, "integer is expected"),
+        (1, None, "integer is expected"),
+    ):
+        changed = json.loads(json.dumps(description))
+        changed["architecture"]["layers"][place]["heads"] = heads
+        write(path, changed, tensors)
+        with pytest.raises(UserError, match=rf"^\S+ticket.safetensors: [^\n]*{message}[^\n]*$"):
+            artefact.load(path)
 
 
 def test_a_foreign_safetensors_file(saved):

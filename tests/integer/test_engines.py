@@ -20,6 +20,7 @@ SHAPES = [
     {"bits": 2, "density": 0.05, "d": 8, "heads": 8, "layers": 1, "classes": 2},
     {"bits": 3, "d": 33, "heads": 1, "positions": 1, "layers": 3, "vocabulary": 1},
     {"bits": 8, "layers": 0},
+    {"bits": 4, "sizes": [(1, 5), (4, 48), (3, 1)]},
 ]
 
 

@@ -31,6 +31,9 @@ BROKEN_PARTS = [
     ("key", {"bits": 5}, "layers.1.key: 5 bits"),
     ("key", {"mask": np.zeros((32, 32), dtype=bool)}, "layers.1.key: a pruned weight is not zero"),
     ("key", {"mask": np.ones((32, 30), dtype=bool)}, "layers.1.key: mask must be bool"),
+    ("query", {"weight": ONES[:15]}, "layers.1.query: 15 rows, expected whole heads of 8, at most 32"),
+    ("query", {"weight": ONES[[*range(32), *range(8)]]}, "layers.1.query: 40 rows, expected whole heads of 8"),
+    ("query", {"weight": ONES[:16], "bias": np.zeros(16, dtype=np.int32)}, r"layers.1.key: .*, expected \(16, 32\)"),
     ("up", {"bias": np.zeros(48, dtype=np.int64)}, r"layers.1.up: bias must be int32 \(48,\)"),
     ("up", {"rule": None}, "layers.1.up: the classifier alone has no rounding rule"),
     ("up", {"rule": rule(zero=128)}, "layers.1.up: zero point 128, expected 0"),
@@ -89,6 +92,16 @@ def test_tables_are_checked(random_network):
         replace(network, positions=replace(network.positions, weight=np.zeros((256, 32), dtype=np.int8)))
     with pytest.raises(UserError, match="tokens: weight is empty"):
         replace(network, tokens=replace(network.tokens, weight=ONES[:0]))
+
+
+def test_a_layer_may_have_fewer_heads(random_network):
+    network = random_network(0, sizes=[(1, 5), (3, 48)])
+    assert network.heads == 4 and [layer.heads for layer in network.layers] == [1, 3]
+    assert network.layers[0].output.weight.shape == (32, 8) and network.layers[0].up.weight.shape == (5, 32)
+    with pytest.raises(UserError, match=r"layers.1.output: weight has shape \(32, 32\), expected \(32, 24\)"):
+        with_layer(network, "output", weight=ONES)
+    with pytest.raises(UserError, match=r"layers.1.attention: shift must have one number per head \(3\)"):
+        with_layer(network, "attention", shift=np.ones(4, dtype=np.int32))
 
 
 def test_density_counts_weights_that_live(random_network):

@@ -94,6 +94,8 @@ def test_other_shapes(kind, kernel):
     assert_is_the_integer_network(quantized_model(kind, 3, **shape), sentences(LENGTHS, 1))
     shape = {"width": 12, "heads": 6, "layers": 3, "hidden": 7, "kernel": kernel}
     assert_is_the_integer_network(quantized_model(kind, 4, 4, **shape), sentences(LENGTHS, 2))
+    shape |= {"sizes": [(1, 7), (6, 1), (5, 3)]}  # a ticket of fewer heads and neurons
+    assert_is_the_integer_network(quantized_model(kind, 4, 4, **shape), sentences(LENGTHS, 2))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -11,7 +11,14 @@ from tests.evaluation.fake_study import fake_checkout
 THREE_CLASSES = {
     "grid": {"attentions": ["inhibitor"], "seeds": [5], "variants": ["int8"]},
     "variants": {
-        "int8": {"weights": "int8", "scope": "layerwise", "embedding": True, "rewind": 0, "embedding_bits": 4}
+        "int8": {
+            "weights": "int8",
+            "pattern": "weight",
+            "scope": "layerwise",
+            "embedding": True,
+            "rewind": 0,
+            "embedding_bits": 4,
+        }
     },
     "data": {"source": "files", "folder": "data", "text": ["one", "two"], "validation": 0.2},
     "tokenizer": {"kind": "hash"},

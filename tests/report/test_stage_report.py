@@ -75,7 +75,7 @@ def test_metrics_are_few_flat_and_well_named(reported):
 
 
 ZERO, LAST = {"level": 0, "segment": "dense"}, {"level": 3, "segment": "lower"}
-INT8 = {"weights": "int8", "scope": "global", "embedding": False, "rewind": 9, "embedding_bits": 8}
+INT8 = {"weights": "int8", "pattern": "weight", "scope": "global", "embedding": False, "rewind": 9, "embedding_bits": 8}
 
 
 @pytest.mark.parametrize(

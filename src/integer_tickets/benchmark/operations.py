@@ -49,7 +49,7 @@ def average(count: Callable[[int], Counts], lengths: Array) -> dict[tuple[str, s
 def integer_operations(network: IntegerNetwork, n: int) -> Counts:
     """Operations of an integer network on one sentence of n tokens."""
     counts: Counts = Counter()
-    d, heads = network.width, network.heads
+    d, e = network.width, network.width // network.heads
     _count(counts, "embedding", n * d, {("shift", "int32"): 2, ("add", "int32"): 1, ("compare", "int32"): 2})
     for layer in network.layers:
         _norm(counts, n, d)
@@ -57,9 +57,9 @@ def integer_operations(network: IntegerNetwork, n: int) -> Counts:
         for name in roles(layer.attention):
             _linear(counts, getattr(layer, name), n)
         if isinstance(layer.attention, Inhibitor):
-            _inhibitor(counts, layer.attention, n, heads, d // heads)
+            _inhibitor(counts, layer.attention, n, layer.heads, e)
         else:
-            _softmax(counts, layer.attention, n, heads, d // heads)
+            _softmax(counts, layer.attention, n, layer.heads, e)
         _count(counts, "residual", 2 * n * d, {("add", "int32"): 1, ("compare", "int32"): 2})
     _norm(counts, n, d)
     _count(counts, "pooling", n * d, {("add", "int16"): 1})

@@ -74,7 +74,8 @@ class Entry:
 class Model:
     """One trained model: its info.json, predicted classes (rows,) per split, bits of what is shipped, history rows.
 
-    bits: of the file of an integer network; of a float model 32 for each parameter that was not pruned; None for the
+    bits: of the file of an integer network; of a float model 32 for each parameter that was not pruned, be it held as a
+    zero (pattern weight) or no more in the model (structure); None for the
     ladder of an integer variant, which ships as the integer networks made from it.
     """
 
@@ -205,7 +206,8 @@ def _bits(folder: Path, info: Mapping[str, Any]) -> int | None:
         return artefact_bits(ticket)
     if info["weights"] != "float":
         return None
-    pruned = sum(layer["size"] - layer["kept"] for layer in info["layers"].values())
+    zeros = info["layers"].values() if info["pattern"] == "weight" else ()
+    pruned = sum(layer["size"] - layer["kept"] for layer in zeros)
     return int(32 * (info["parameters"] - pruned))
 
 

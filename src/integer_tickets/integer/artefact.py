@@ -16,6 +16,7 @@ from integer_tickets.integer.bounds import prove
 from integer_tickets.integer.container import MAX_HEADER, parsed, read
 from integer_tickets.integer.layout import (
     architecture_of,
+    inner_width,
     network_from,
     network_tensors,
     tokenizer_tensors,
@@ -25,7 +26,9 @@ from integer_tickets.integer.network import IntegerNetwork
 from integer_tickets.integer.rounding import Array
 from integer_tickets.integer.tokenizer import Tokenizer
 
-FORMAT = 1
+FORMATS = (1, 2)
+"""A file has version 2 only if a layer has fewer heads than the network: version 1 knows no such layers."""
+
 KEY = "integer_tickets"
 
 WEIGHTS_PER_BYTE = 256
@@ -141,7 +144,7 @@ def _describe(network: IntegerNetwork, tokenizer: Tokenizer, provenance: Any) ->
     if not isinstance(provenance, dict) or _depth(provenance) > DEEPEST:
         raise UserError(f"provenance: expected names and values, nested at most {DEEPEST} deep")
     return {
-        "format": FORMAT,
+        "format": 2 if any(layer.heads < network.heads for layer in network.layers) else 1,
         "architecture": architecture_of(network),
         "labels": list(network.labels),
         "tokenizer": {"kind": tokenizer.kind, "size": int(tokenizer.size)},
@@ -172,7 +175,8 @@ def _check_declared(description: Mapping[str, Any], size: int) -> None:
     for number in (d, *rows):
         if type(number) is not int or number < 1:
             raise ValueError(f"{number!r} where a number of rows or columns is expected")
-    _check_size(d * (sum(rows) + sum(hidden) + len(description["labels"]) + 4 * d * len(hidden)), size)
+    inner = [inner_width(described, layer) for layer in described["layers"]]
+    _check_size(d * (sum(rows) + sum(hidden) + len(description["labels"]) + 4 * sum(inner)), size)
 
 
 def _check_tensors(expected: Mapping[str, Array], found: Mapping[str, Array]) -> None:
@@ -196,8 +200,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Array], int]:
         version = description["format"]
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: its description cannot be read ({error})") from None
-    if version != FORMAT:
-        raise UserError(f"{path}: format version {version!r}, this program reads version {FORMAT}; update it")
+    if version not in FORMATS:
+        known = " and ".join(map(str, FORMATS))
+        raise UserError(f"{path}: format version {version!r}, this program reads versions {known}; update it")
     return description, container.tensors, container.size
 
 

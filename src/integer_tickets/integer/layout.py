@@ -14,6 +14,7 @@ from integer_tickets.integer.network import (
     Softmax,
     Table,
     roles,
+    shapes,
 )
 from integer_tickets.integer.rounding import Array, Rule
 from integer_tickets.integer.tokenizer import Tokenizer
@@ -63,14 +64,16 @@ def architecture_of(network: IntegerNetwork) -> dict[str, Any]:
         "logit_shift": network.logit_shift,
         "token_table": {"bits": network.tokens.bits, "shift": network.tokens.shift},
         "position_table": {"bits": network.positions.bits, "shift": network.positions.shift},
-        "layers": [_layer_description(layer) for layer in network.layers],
+        "layers": [_layer_description(layer, network.heads) for layer in network.layers],
         "classifier": {"bits": network.classifier.bits},
     }
 
 
-def _layer_description(layer: Layer) -> dict[str, Any]:
+def _layer_description(layer: Layer, heads: int) -> dict[str, Any]:
     attention = layer.attention
     described: dict[str, Any] = {"hidden": layer.up.weight.shape[0]}
+    if layer.heads < heads:
+        described["heads"] = layer.heads
     if isinstance(attention, Inhibitor):
         described["attention"] = {"kind": "inhibitor", "gain": attention.gain, "signed": attention.signed}
     else:
@@ -96,7 +99,10 @@ def network_from(described: Any, labels: tuple[str, ...], tensors: Mapping[str, 
     return IntegerNetwork(
         tokens=Table(**tokens, shift=_integer(described["token_table"]["shift"])),
         positions=Table(**positions, shift=_integer(described["position_table"]["shift"])),
-        layers=tuple(_layer(f"layers.{i}", layer, d, tensors) for i, layer in enumerate(described["layers"])),
+        layers=tuple(
+            _layer(f"layers.{i}", layer, d, inner_width(described, layer), tensors)
+            for i, layer in enumerate(described["layers"])
+        ),
         classifier=Linear(**classifier, bias=tensors["classifier.bias"], rule=None),
         pool_gain=_integer(described["pool_gain"]),
         length_multiplier=tensors["length_multiplier"].astype(np.int32),
@@ -108,15 +114,21 @@ def network_from(described: Any, labels: tuple[str, ...], tensors: Mapping[str, 
     )
 
 
-def _layer(name: str, described: Any, d: int, tensors: Mapping[str, Array]) -> Layer:
+def inner_width(described: Any, layer: Any) -> int:
+    """How wide the heads of a layer are together: the width, less where the layer says that it has fewer heads."""
+    d = _count(described["width"])
+    return _count(layer["heads"]) * (d // _count(described["heads"])) if "heads" in layer else d
+
+
+def _layer(name: str, described: Any, d: int, inner: int, tensors: Mapping[str, Array]) -> Layer:
     attention = _attention(f"{name}.attention", described["attention"], tensors)
-    shapes = {"up": (_count(described["hidden"]), d), "down": (d, _count(described["hidden"]))}
+    expected = shapes(d, inner, _count(described["hidden"]))
     linears = {}
     for part, role in roles(attention).items():
         own = described[part]
         multiplier = tensors[f"{name}.{part}.multiplier"].astype(np.int32)
         linears[part] = Linear(
-            **_matrix(f"{name}.{part}", own, shapes.get(part, (d, d)), tensors),
+            **_matrix(f"{name}.{part}", own, expected[part], tensors),
             bias=tensors[f"{name}.{part}.bias"],
             rule=Rule(_integer(own["pre_shift"]), multiplier, _integer(own["shift"]), role.zero),
         )

@@ -62,7 +62,7 @@ class Softmax:
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """One Transformer layer; all but `up` (hidden, d) and `down` (d, hidden) are (d, d)."""
+    """One Transformer layer of h heads, each e = d / `heads` wide; shapes as in `shapes`."""
 
     query: Linear
     key: Linear
@@ -71,6 +71,17 @@ class Layer:
     up: Linear
     down: Linear
     attention: Inhibitor | Softmax
+
+    @property
+    def heads(self) -> int:
+        """h, from 1 to the `heads` of the network."""
+        return len(self.attention.multiplier)
+
+
+def shapes(d: int, inner: int, hidden: int) -> dict[str, tuple[int, int]]:
+    """The shape of each weight of a layer whose heads are together `inner` = h e wide."""
+    scored = dict.fromkeys(("query", "key", "value"), (inner, d))
+    return scored | {"output": (d, inner), "up": (hidden, d), "down": (d, hidden)}
 
 
 @dataclass(frozen=True)
@@ -101,6 +112,7 @@ class IntegerNetwork:
     """From token ids to integer logits. Raises UserError, naming the part that breaks the contract.
 
     tokens: (vocabulary, d); positions: (L, d); length_multiplier, length_shift: `length_table(L)`;
+    heads: the most that a layer may have, d / heads is the width of one;
     logit * logit_multiplier / 2^logit_shift is the real logit.
     """
 
@@ -144,7 +156,7 @@ class IntegerNetwork:
             _require(0 <= table.shift <= 15, f"{name}: shift {table.shift}, expected 0 to 15")
         _require(self.heads >= 1 and d % self.heads == 0, f"{self.heads} heads do not divide the width {d}")
         for i, layer in enumerate(self.layers):
-            _check_layer(f"layers.{i}", layer, d, self.heads)
+            _check_layer(f"layers.{i}", layer, d, d // self.heads)
         _require(len(self.labels) >= 2, "labels: expected at least two")
         _require(all(isinstance(label, str) for label in self.labels), "labels: expected names")
         _require(len(set(self.labels)) == len(self.labels), "labels: one occurs twice")
@@ -215,11 +227,15 @@ def _check_linear(name: str, linear: Linear, shape: tuple[int, int], role: Role 
     _check_integers(name, "multiplier", rule.multiplier, 0, 2**15 - 1)
 
 
-def _check_layer(name: str, layer: Layer, d: int, heads: int) -> None:
-    hidden = layer.up.weight.shape[0]
-    shapes = {"up": (hidden, d), "down": (d, hidden)}
+def _check_layer(name: str, layer: Layer, d: int, head_width: int) -> None:
+    inner, hidden = layer.query.weight.shape[0], layer.up.weight.shape[0]
+    _require(
+        inner % head_width == 0 and inner <= d,
+        f"{name}.query: {inner} rows, expected whole heads of {head_width}, at most {d}",
+    )
+    heads, expected = inner // head_width, shapes(d, inner, hidden)
     for part, role in roles(layer.attention).items():
-        _check_linear(f"{name}.{part}", getattr(layer, part), shapes.get(part, (d, d)), role)
+        _check_linear(f"{name}.{part}", getattr(layer, part), expected[part], role)
     attention = layer.attention
     name = f"{name}.attention"
     _check_gain(name, attention.gain)

@@ -39,7 +39,7 @@ def _sentence(network: IntegerNetwork, ids: Array, sentence: int, trace: Trace |
     divisor = int(network.length_multiplier[n]), int(network.length_shift[n])
     x = see("embedding", clamp(_rows(network.tokens, ids) + _rows(network.positions, np.arange(n)), *S16))
     for i, layer in enumerate(network.layers):
-        x = _layer(layer, network.heads, x, divisor, _watcher(trace, sentence, f"layers.{i}."))
+        x = _layer(layer, x, divisor, _watcher(trace, sentence, f"layers.{i}."))
     pooled = see("pooled", mean(see("final", norm(x)).sum(axis=0), *divisor, network.pool_gain))
     return see("logits", _product(network.classifier, pooled[None])[0])
 
@@ -48,18 +48,18 @@ def _rows(table: Table, index: Array) -> Array:
     return table.weight[index].astype(np.int64) << table.shift
 
 
-def _layer(layer: Layer, heads: int, x: Array, divisor: tuple[int, int], see: _See) -> Array:
+def _layer(layer: Layer, x: Array, divisor: tuple[int, int], see: _See) -> Array:
     def linear(name: str, inputs: Array) -> Array:
         own, role = getattr(layer, name), roles(layer.attention)[name]
         return see(name, requantize(_product(own, inputs), own.rule, role.low, role.high))
 
     u = see("attention_input", norm(x))
-    q, k, v = (_split(linear(name, u), heads) for name in ("query", "key", "value"))
+    q, k, v = (_split(linear(name, u), layer.heads) for name in ("query", "key", "value"))
     if isinstance(layer.attention, Inhibitor):
         c = _inhibitor(layer.attention, q, k, v, divisor, see)
     else:
         c = _softmax(layer.attention, q, k, v, see)
-    c = see("context", c.swapaxes(0, 1).reshape(x.shape))
+    c = see("context", c.swapaxes(0, 1).reshape(len(x), -1))
     x = see("attention_sum", clamp(x + linear("output", c), *S16))
     u = see("hidden_input", norm(x))
     return see("hidden_sum", clamp(x + linear("down", linear("up", u)), *S16))
@@ -70,7 +70,7 @@ def _product(linear: Linear, x: Array) -> Array:
 
 
 def _split(x: Array, heads: int) -> Array:
-    """(n, d) to (heads, n, d / heads)."""
+    """(n, heads e) to (heads, n, e)."""
     return x.reshape(len(x), heads, -1).swapaxes(0, 1)
 
 

@@ -133,7 +133,7 @@ class _Engine:
         u = see(f"{name}.attention_input", ops.norm(x), 0)
         q, k, v = linear("query", u), linear("key", u), linear("value", u)
         v = v * batch.valid[..., None]
-        q, k, v = (y.unflatten(2, (self.network.heads, -1)).transpose(1, 2) for y in (q, k, v))
+        q, k, v = (y.unflatten(2, (layer.heads, -1)).transpose(1, 2) for y in (q, k, v))
         if isinstance(layer.attention, Inhibitor):
             c = self._inhibitor(f"{name}.", layer.attention, q, k, v, batch, see)
         else:

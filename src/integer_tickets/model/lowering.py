@@ -35,7 +35,7 @@ def lower(model: QuantizedTransformer, masks: Mapping[str, Tensor], labels: Sequ
             numbers = (rule.multiplier.numpy(), rule.offset.numpy(), rule.shift.numpy())
             lowered: Inhibitor | Softmax = Inhibitor(*numbers, gain, attention.signed)
         else:
-            shared = softmax_rule(softmax_factor(log_qk, model.width // model.heads), model.heads)
+            shared = softmax_rule(softmax_factor(log_qk, model.width // model.heads), attention.heads)
             pre_shift, multiplier, shift = (part.numpy() for part in shared)
             lowered = Softmax(pre_shift, multiplier, shift, gain, exp_table())
         linears = {}

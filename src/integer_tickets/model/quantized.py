@@ -153,7 +153,7 @@ class QuantizedTransformer(Transformer):
         log_v: Tensor,
         gain: int,
     ) -> Tensor:
-        """q, k, v (batch, n, width) -> what each token gathers, the same shape."""
+        """q, k, v (batch, n, heads e) -> what each token gathers, the same shape."""
         q, k, v = part.split(q), part.split(k), part.split(v)
         if part.kind == "inhibitor":
             gamma = part.log_gamma.exp() * torch.exp2(log_qk - log_v)
@@ -162,7 +162,7 @@ class QuantizedTransformer(Transformer):
             total = part.inhibit(q, k, v, gamma, delta, valid, rule=rule)
             return self._mean(total.transpose(1, 2).flatten(2), counts, gain)
         factor = softmax_factor(log_qk, q.shape[-1])
-        rule_of_head = softmax_rule(factor, self.heads)
+        rule_of_head = softmax_rule(factor, part.heads)
         scores = q @ k.transpose(-1, -2)
         exact = torch_ops.softmax_weights(scores.detach(), valid, *rule_of_head, self.exp_table)
         keys = valid[:, None, None, :]

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 
 import numpy as np
@@ -36,20 +36,21 @@ class Attention(nn.Module):
     scalars): 1/n sum_j of v_j softly thresholded by max(0, gamma |q_i - k_j|_1 - delta).
     """
 
-    def __init__(self, width: int, heads: int, kind: str, signed: bool, isa: str | None) -> None:
+    def __init__(self, width: int, heads: int, head_width: int, kind: str, signed: bool, isa: str | None) -> None:
         super().__init__()
         self.kind, self.heads, self.signed, self.isa = kind, heads, signed, isa
-        self.query = nn.Linear(width, width)
-        self.key = nn.Linear(width, width)
-        self.value = nn.Linear(width, width)
-        self.output = nn.Linear(width, width)
+        inner = heads * head_width
+        self.query = nn.Linear(width, inner)
+        self.key = nn.Linear(width, inner)
+        self.value = nn.Linear(width, inner)
+        self.output = nn.Linear(inner, width)
         if kind == "inhibitor":
             # With q and k of unit variance the mean of gamma |q - k|_1 is about 1.1; without delta every pair learns.
-            self.log_gamma = nn.Parameter(torch.full((heads,), -math.log(width / heads)))
+            self.log_gamma = nn.Parameter(torch.full((heads,), -math.log(head_width)))
             self.delta = nn.Parameter(torch.zeros(heads))
 
     def split(self, x: Tensor) -> Tensor:
-        """(batch, n, width) -> (batch, heads, n, width / heads)."""
+        """(batch, n, heads e) -> (batch, heads, n, e), e being the width of a head."""
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
     def inhibit(
@@ -86,7 +87,10 @@ class Layer(nn.Module):
 
 
 class Transformer(nn.Module):
-    """ids (batch, n) int64 right-padded, counts (batch,) tokens -> logits (batch, classes)."""
+    """ids (batch, n) int64 right-padded, counts (batch,) tokens -> logits (batch, classes).
+
+    A head is width / heads wide. sizes: heads and hidden neurons of each layer, where they are not the same in all.
+    """
 
     def __init__(
         self,
@@ -103,6 +107,7 @@ class Transformer(nn.Module):
         signed: bool = True,
         kernel: str = "fused",
         isa: str = "avx2",
+        sizes: Sequence[tuple[int, int]] | None = None,
     ) -> None:
         super().__init__()
         self.width, self.heads = width, heads
@@ -110,7 +115,8 @@ class Transformer(nn.Module):
         self.tokens = nn.Embedding(vocabulary, width)
         self.positions = nn.Embedding(positions, width)
         self.layers = nn.ModuleList(
-            Layer(width, hidden, Attention(width, heads, attention, signed, self.isa)) for _ in range(layers)
+            Layer(width, own_hidden, Attention(width, own_heads, width // heads, attention, signed, self.isa))
+            for own_heads, own_hidden in ([(heads, hidden)] * layers if sizes is None else sizes)
         )
         self.classifier = nn.Linear(width, classes)
         self.dropout = nn.Dropout(dropout)

@@ -55,6 +55,8 @@ def _run(study: Study) -> Iterator[str]:
 def _scope(study: Study, variant: str) -> str:
     settings = study.params.variants[variant]
     prunable = "linear layers and token embedding" if settings.embedding else "linear layers"
+    if settings.pattern == "structure":
+        prunable = "heads and hidden neurons"
     return f"{settings.scope} pruning of the {prunable}, rewound to optimiser step {settings.rewind}"
 
 

@@ -1,0 +1,136 @@
+"""Ladders of heads and neurons through the stages, in this process: small models and small integer networks."""
+
+import contextlib
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from integer_tickets.errors import UserError
+from integer_tickets.files import read_json
+from integer_tickets.integer import artefact
+from integer_tickets.params import merge
+from integer_tickets.tickets.masks import density
+from integer_tickets.tickets.structure import sizes_of, units_of
+from integer_tickets.training.state import load_model, load_state
+from stages import controls, distill, evaluate, prepare, prune_rewind, quantize, report, teacher, train_dense
+from tests.stages.conftest import ROOT, SMALL
+
+HEADS = 4
+CHANGES = {
+    "grid": {"variants": ["structure", "int8"], "segments": [SMALL["grid"]["segments"][0]]},
+    "variants": {
+        "structure": {"rewind": 4},
+        "int8": {
+            **{"weights": "int8", "embedding_bits": 8, "pattern": "structure", "scope": "layerwise"},
+            **{"embedding": False, "rewind": 4},
+        },
+    },
+    "model": {"layers": 2, "heads": HEADS},
+    "quantize": {"bits": [4]},
+    "distill": {"bits": [4]},
+}
+"""Over SMALL: floats pruned over all layers and then made integers, and integers pruned layer by layer."""
+
+ITEMS = [(attention, variant) for attention in ("inhibitor", "softmax") for variant in ("structure", "int8")]
+
+
+def run(stage, *arguments: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["stages", *arguments])
+        stage.main()
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which every stage but benchmark has run."""
+    folder = tmp_path_factory.mktemp("structure")
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for changes in (yaml.safe_load((ROOT / "presets" / "tiny.yaml").read_text()), SMALL, CHANGES):
+        values = merge(values, changes)
+    (folder / "params.yaml").write_text(yaml.safe_dump(values))
+    with contextlib.chdir(folder):
+        run(prepare)
+        run(teacher)
+        for attention, variant in ITEMS:
+            item = ["--attention", attention, "--variant", variant, "--seed", "0"]
+            run(train_dense, *item)
+            run(prune_rewind, *item, "--segment", "upper", "--levels", "1-2")
+            run(quantize, *item, "--level", "0")
+            for stage in (controls, quantize, distill):
+                run(stage, *item, "--level", "2")
+        run(evaluate)
+        run(report)
+    return folder
+
+
+def sizes(masks) -> list[tuple[int, int]]:
+    return sizes_of(units_of(masks, HEADS))
+
+
+@pytest.mark.parametrize(("attention", "variant"), ITEMS)
+def test_models_hold_what_lives(study, attention, variant):
+    item = f"{attention}-{variant}-0"
+    ladder = study / "artifacts" / "ladder" / item
+    rewind = load_state(ladder / "dense" / "rewind.safetensors")[0].weights
+    others = [study / "artifacts" / "controls" / item / "level_2" / kind for kind in ("reinit", "shuffled")]
+    folders = [ladder / "dense" / "level_0", ladder / "upper" / "level_1", ladder / "upper" / "level_2", *others]
+    found = []
+    for folder in folders:
+        weights, masks = load_model(folder / "model.safetensors")
+        info = read_json(folder / "info.json")
+        found.append(sizes(masks))
+        assert info["pattern"] == "structure" and info["density"] == round(density(masks), 6)
+        assert "classifier.weight" not in masks
+        for name, mask in masks.items():
+            rows, columns = mask.any(1), mask.any(0)
+            assert mask.shape == rewind[name].shape and torch.equal(mask, rows[:, None] & columns)
+            assert weights[name].shape == (rows.sum(), columns.sum())
+        steps = sum(weights[name].numel() for name in weights if name.endswith("_steps"))
+        buffers = sum(weights[name].numel() for name in weights if not weights[name].is_floating_point())
+        assert info["parameters"] == sum(tensor.numel() for tensor in weights.values()) - steps - buffers
+    dense, first, second, reinit, shuffled = (np.array(each).sum() for each in found)
+    assert dense == 2 * (HEADS + 16) and dense > first > second == reinit == shuffled
+    assert found[2] == found[3] == found[4]
+
+
+@pytest.mark.parametrize(("attention", "variant"), ITEMS)
+def test_integer_networks_are_small_and_have_no_masks(study, attention, variant):
+    item, bits = f"{attention}-{variant}-0", {"structure": "int4", "int8": "int8"}[variant]
+    expected = sizes(load_model(study / "artifacts" / "ladder" / item / "upper" / "level_2" / "model.safetensors")[1])
+    for stage in ("integer", "distilled"):
+        folder = study / "artifacts" / stage / item / "level_2" / bits
+        network = artefact.load(folder / "ticket.safetensors").network
+        assert [(layer.heads, len(layer.up.weight)) for layer in network.layers] == expected
+        assert network.heads == HEADS and all(matrix.mask is None for _, matrix in network.matrices())
+        assert sizes(load_model(folder / "master.safetensors")[1]) == expected
+        assert read_json(folder / "info.json")["density"] < 0.75
+
+
+def test_the_results_say_what_was_pruned(study):
+    results = pd.read_csv(study / "artifacts" / "evaluation" / "results.csv")
+    rows = results[(results["split"] == "test") & (results["metric"] == "accuracy")]
+    ladder = rows[rows["variant"].notna()]
+    assert set(ladder["pattern"]) == {"structure"} and len(ladder) == len(ITEMS) * 8
+    own = ladder[(ladder["variant"] == "structure") & (ladder["attention"] == "inhibitor")].set_index(["role", "level"])
+    floats = own[own["weights"] == "float"]
+    assert floats.loc[("dense", 0), "bits"] > floats.loc[("ticket", 1), "bits"] > floats.loc[("ticket", 2), "bits"]
+    info = read_json(study / "artifacts/ladder/inhibitor-structure-0/upper/level_2/info.json")
+    assert floats.loc[("ticket", 2), "bits"] == 32 * info["parameters"]
+    text = (study / "reports" / "report.md").read_text()
+    assert "global pruning of the heads and hidden neurons, rewound to optimiser step 4" in text
+
+
+def test_a_ladder_that_cannot_go_further_says_so(study, tmp_path, monkeypatch):
+    shutil.copytree(study, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    values = merge(yaml.safe_load(Path("params.yaml").read_text()), {"prune": {"keep": 0.01}})
+    Path("params.yaml").write_text(yaml.safe_dump(values))
+    item = ["--attention", "inhibitor", "--variant", "structure", "--seed", "0"]
+    with pytest.raises(UserError, match="every layer is down to one head and one neuron, nothing is left to prune"):
+        run(prune_rewind, *item, "--segment", "upper", "--levels", "1-2")
