@@ -19,8 +19,8 @@ from stages.models import (
     read_float_model,
     write_float_model,
 )
-from stages.runner import publish
 from stages.train_dense import early_steps
+from stages.work import publish
 
 
 def inputs(item: Item, params: Params) -> list[Path]:

@@ -18,7 +18,7 @@ from stages.models import (
     level_name,
     read_float_model,
 )
-from stages.runner import publish
+from stages.work import publish
 
 
 def sources(item: Item, params: Params) -> list[Path]:
@@ -37,7 +37,7 @@ def main() -> None:
     item, params, corpus, distill = job.item, job.params, job.corpus, job.params.distill
     soft = SoftLabels(load_tensors(TEACHER / "logits.safetensors")[0]["train"], distill.temperature, distill.hard)
     rest = params.train.warmup, params.train.weight_decay, item.seed
-    schedule = Schedule(distill.epochs, params.train.batch, distill.lr, *rest, purpose="distill")
+    schedule = Schedule(distill.epochs, params.train.tokens, distill.lr, *rest, purpose="distill")
     for source in sources(item, params):
         name = source.name
         folder = job.work / "out" / name

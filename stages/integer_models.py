@@ -17,6 +17,7 @@ from integer_tickets.integer import artefact, torch_engine
 from integer_tickets.model.lowering import lower
 from integer_tickets.model.quantized import QuantizedTransformer
 from integer_tickets.params import WEIGHT_NAMES
+from integer_tickets.training import processes
 from integer_tickets.training.loop import Result, predict
 from integer_tickets.training.state import Masks, save_model
 from stages.models import Job, finish, reported, rows_of, training_runtime
@@ -50,6 +51,7 @@ def write_integer_model(
     }
     path = folder / "ticket.safetensors"
     artefact.save(path, network, corpus.tokenizer, provenance)
+    processes.wait()
     network = artefact.load(path).network
     logits = {
         name: torch.from_numpy(torch_engine.logits(network, rows_of(split))) for name, split in reported(corpus).items()

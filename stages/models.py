@@ -21,9 +21,10 @@ from integer_tickets.model.transformer import Transformer
 from integer_tickets.params import WEIGHT_BITS, Params, Shape, Variant, embedding_bits, load_params
 from integer_tickets.tickets.masks import density
 from integer_tickets.tickets.structure import sizes_of, units_of
+from integer_tickets.training import processes
 from integer_tickets.training.loop import Result, Schedule, predict
 from integer_tickets.training.state import Masks, Weights, load_model, save_model, save_tensors
-from stages.runner import work_folder
+from stages.work import work_folder
 
 DATA = Path("artifacts/data")
 PREPARED = [
@@ -144,7 +145,8 @@ def training_runtime(params: Params) -> dict[str, Any]:
 
 
 def prepare_torch(params: Params) -> None:
-    """Threads, device and determinism as the parameters say."""
+    """Threads, device, processes and determinism as the parameters say."""
+    processes.join(params.runtime.processes, params.runtime.device)
     torch.set_num_threads(params.runtime.threads)
     if params.runtime.device == "cuda":
         if not torch.cuda.is_available():
@@ -196,7 +198,7 @@ def ladder_schedule(params: Params, weights: str, seed: int) -> Schedule:
     """The schedule of dense models, tickets and controls; autocast is for float models only."""
     train = params.train
     autocast = params.runtime.autocast and weights == "float"
-    return Schedule(train.epochs, train.batch, train.lr, train.warmup, train.weight_decay, seed, autocast)
+    return Schedule(train.epochs, train.tokens, train.lr, train.warmup, train.weight_decay, seed, autocast)
 
 
 def calibration(corpus: Corpus, params: Params, rows: int = 1024) -> list[tuple[Tensor, Tensor]]:
@@ -206,7 +208,7 @@ def calibration(corpus: Corpus, params: Params, rows: int = 1024) -> list[tuple[
     device = params.runtime.device
     return [
         (torch.from_numpy(ids).to(device), torch.from_numpy(counts).to(device))
-        for ids, counts in (pad(split, indices) for indices in evaluation_batches(lengths, 256))
+        for ids, counts in (pad(split, indices) for indices in evaluation_batches(lengths))
     ]
 
 
@@ -267,10 +269,15 @@ def finish(
     save_tensors(folder / "predictions.safetensors", logits)
     write_text(folder / "history.csv", _csv(history))
     write_json(folder / "info.json", info)
+    processes.wait()
 
 
 def is_finished(folder: Path) -> bool:
-    return (folder / "info.json").exists()
+    """The same answer in every process: none writes there before all have asked."""
+    processes.wait()
+    found = (folder / "info.json").exists()
+    processes.wait()
+    return found
 
 
 def read_float_model(

@@ -18,7 +18,7 @@ from stages.models import (
     read_float_model,
     write_float_model,
 )
-from stages.runner import publish
+from stages.work import publish
 
 
 def inputs(item: Item, params: Params) -> list[Path]:

@@ -18,7 +18,7 @@ from stages.models import (
     level_name,
     read_float_model,
 )
-from stages.runner import publish
+from stages.work import publish
 
 
 def inputs(item: Item, params: Params) -> list[Path]:
@@ -30,7 +30,7 @@ def main() -> None:
     job = begin("quantize", inputs, blocks)
     item, params, variant, corpus = job.item, job.params, job.variant, job.corpus
     rest = params.train.warmup, params.train.weight_decay, item.seed
-    schedule = Schedule(params.quantize.epochs, params.train.batch, params.quantize.lr, *rest, purpose="quantize")
+    schedule = Schedule(params.quantize.epochs, params.train.tokens, params.quantize.lr, *rest, purpose="quantize")
     weights, masks, parent = read_float_model(level_folder(item, params, item.level))
     for bits in own_bits(variant, params.quantize.bits):
         name = WEIGHT_NAMES[bits]

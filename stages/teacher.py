@@ -20,7 +20,7 @@ from stages.models import (
     training_runtime,
     write_float_model,
 )
-from stages.runner import publish, work_folder
+from stages.work import publish, work_folder
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
     model = build(params, corpus, "softmax", shape=teacher)
     initialise(model, generator("teacher", teacher.seed))
     schedule = Schedule(
-        teacher.epochs, settings.batch, teacher.lr, settings.warmup, settings.weight_decay, teacher.seed,
+        teacher.epochs, settings.tokens, teacher.lr, settings.warmup, settings.weight_decay, teacher.seed,
         params.runtime.autocast, "teacher",
     )  # fmt: skip
     train_split, selection = corpus.splits["train"], corpus.splits["selection"]

@@ -21,7 +21,7 @@ from stages.models import (
     level_name,
     write_float_model,
 )
-from stages.runner import publish
+from stages.work import publish
 
 HEADROOM = 2.0  # grids of activations set at the rewind point must hold what most of the training still adds
 

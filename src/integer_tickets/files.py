@@ -6,17 +6,25 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from integer_tickets.errors import UserError
+
+FIRST = os.environ.get("RANK", "0") == "0"  # of several processes that do the same work (torchrun) one writes files
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path`; rename it to `path` when the block ends without an error.
 
-    What a killed process left under that name is removed first. One process at a time writes a path.
+    What a killed process left under that name is removed first. One process at a time writes a path; where several do
+    the same work, what the others write is thrown away.
     """
+    if not FIRST:
+        with TemporaryDirectory() as folder:
+            yield Path(folder) / path.name
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     _remove(temporary)

@@ -104,6 +104,7 @@ class Variant(Block):
 
 class Runtime(Block):
     threads: Count
+    processes: Count
     isa: Literal["avx2", "native"]
     kernel: Literal["fused", "plain"]
     device: Literal["cpu", "cuda"]
@@ -178,7 +179,7 @@ class Model(Shape):
 
 class Train(Block):
     epochs: Count
-    batch: Count
+    tokens: Count
     lr: Positive
     warmup: Share
     weight_decay: float = Field(ge=0)

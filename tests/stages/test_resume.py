@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stages import runner
+from stages.work import publish, work_folder
 from tests.stages.conftest import Checkout
 
 NAME = "inhibitor-float-0"
@@ -119,7 +119,7 @@ def unfinished(tmp_path, monkeypatch):
     (tmp_path / "input" / "weights").write_bytes(b"1")
 
     def open_folder(settings: object = (1, "a"), stage: str = "train_dense") -> Path:
-        return runner.work_folder(stage, "item", settings, [Path("input")])
+        return work_folder(stage, "item", settings, [Path("input")])
 
     work = open_folder()
     (work / "out" / "level_0").mkdir()
@@ -134,7 +134,7 @@ def test_unfinished_work_is_taken_up_without_what_is_half_written(unfinished, tm
     published = tmp_path / "artifacts" / "item"
     published.mkdir(parents=True)
     (published / "old").write_text("old")
-    runner.publish(unfinished(), published)
+    publish(unfinished(), published)
     assert [path.name for path in sorted(published.rglob("*"))] == ["level_0", "model"]
     assert not (tmp_path / ".work" / "train_dense" / "item").exists()
 
@@ -147,5 +147,5 @@ def test_unfinished_work_under_other_circumstances_is_thrown_away(unfinished, tm
     elif other == "input":
         (tmp_path / "input" / "weights").write_bytes(b"2")
     else:
-        monkeypatch.setattr(runner, "sources_of_stage", lambda stage: ["stages/runner.py"])
+        monkeypatch.setattr("stages.work.sources_of_stage", lambda stage: ["stages/runner.py"])
     assert list((unfinished(settings) / "out").iterdir()) == []

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from integer_tickets.benchmark.timing import interleaved
+from integer_tickets.data.batches import distinct
 from integer_tickets.model.transformer import Transformer, initialise
 from integer_tickets.seeds import generator
 from integer_tickets.tickets.masks import dense_masks, density, scale_of
@@ -51,12 +52,11 @@ def step_times(
 
 def _step(model: Transformer, start: State, ids: Tensor, labels: Tensor) -> Callable[[], None]:
     """A training step as the loop makes it; the learning rate is too small to lead anywhere."""
-    model.load_state_dict(start.weights)
-    optimizer, counts = AdamW(model.train(), start, 0.01), torch.full((len(ids),), ids.shape[1])
+    optimizer, counts = AdamW(model.train(), start, 0.01, {}), torch.full((len(ids),), ids.shape[1])
+    used, places = (torch.from_numpy(array) for array in distinct(ids.numpy(), model.tokens.num_embeddings))
 
     def step() -> None:
-        loss = F.cross_entropy(model(ids, counts), labels)
-        model.zero_grad(set_to_none=True)
+        loss = F.cross_entropy(model(places, counts, optimizer.begin(used)), labels)
         loss.backward()
         optimizer.step(1e-6)
 

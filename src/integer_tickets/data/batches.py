@@ -7,8 +7,6 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.integer]
 
-_POOL = 64  # batches within which rows are sorted by length: enough for little padding, few enough to stay random
-
 
 @dataclass(frozen=True)
 class Split:
@@ -31,22 +29,20 @@ class Split:
         return np.diff(self.offsets)
 
 
-def epoch_batches(lengths: Array, batch: int, random: np.random.Generator) -> list[Array]:
-    """The rows of each step of one epoch: every row once, rows of like length together, at most `batch` in a step.
+def epoch_batches(lengths: Array, tokens: int, random: np.random.Generator) -> list[Array]:
+    """The rows of each step of one epoch: every row once, at most `tokens` tokens in a step, padding included.
 
-    Only one batch is smaller than `batch`. The result depends on the arguments alone.
+    Rows of one length are in random order, and so are the steps; a longer row than `tokens` is a step of its own.
+    Which lengths meet, and so the number of steps, is the same in every epoch.
     """
     rows = random.permutation(len(lengths))
-    batches: list[Array] = []
-    for start in range(0, len(rows), _POOL * batch):
-        pool = rows[start : start + _POOL * batch]
-        batches += _chunks(pool[np.argsort(lengths[pool], kind="stable")], batch)
-    return [batches[i] for i in random.permutation(len(batches))]
+    steps = _steps(rows[np.argsort(lengths[rows], kind="stable")], lengths, tokens)
+    return [steps[i] for i in random.permutation(len(steps))]
 
 
-def evaluation_batches(lengths: Array, batch: int) -> list[Array]:
-    """All rows in batches of at most `batch`, sorted by length."""
-    return _chunks(np.argsort(lengths, kind="stable"), batch)
+def evaluation_batches(lengths: Array, tokens: int = 2048) -> list[Array]:
+    """All rows, sorted by length, in batches of at most `tokens` tokens."""
+    return _steps(np.argsort(lengths, kind="stable"), lengths, tokens)
 
 
 def pad(split: Split, indices: Array) -> tuple[Array, Array]:
@@ -54,13 +50,32 @@ def pad(split: Split, indices: Array) -> tuple[Array, Array]:
 
     Shorter rows are filled with 0 up to the longest, which counts as one token long at least.
     """
-    counts = split.lengths[indices]
+    starts = split.offsets[indices]
+    counts = split.offsets[indices + 1] - starts
     position = np.arange(counts.max(initial=1))
-    valid = position < counts[:, None]
-    ids = np.zeros(valid.shape, np.int64)
-    ids[valid] = split.ids[(split.offsets[indices][:, None] + position)[valid]]
-    return ids, counts.astype(np.int64)
+    places = (starts[:, None] + position).clip(max=len(split.ids) - 1)
+    ids = split.ids[places].astype(np.int64) if len(split.ids) else np.zeros(places.shape, np.int64)
+    ids[position >= counts[:, None]] = 0
+    return ids, counts
 
 
-def _chunks(rows: Array, size: int) -> list[Array]:
-    return [rows[start : start + size] for start in range(0, len(rows), size)]
+def distinct(ids: Array, vocabulary: int) -> tuple[Array, Array]:
+    """The ids that occur, sorted, int64; and the place of each id among them, shaped as `ids`."""
+    place = np.zeros(vocabulary, np.int64)
+    place[ids.ravel()] = 1
+    used = np.flatnonzero(place)
+    place[used] = np.arange(len(used))
+    return used, place[ids]
+
+
+def _steps(rows: Array, lengths: Array, tokens: int) -> list[Array]:
+    """Rows that are sorted by length, cut into as few steps as hold at most `tokens` tokens each."""
+    longest = lengths[rows].clip(1)
+    steps: list[Array] = []
+    start = 0
+    while start < len(rows):
+        reach = longest[start : start + tokens]
+        size = int(np.searchsorted(reach * np.arange(1, len(reach) + 1), tokens, side="right"))
+        steps.append(rows[start : start + max(1, size)])
+        start += max(1, size)
+    return steps

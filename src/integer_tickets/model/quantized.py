@@ -106,7 +106,7 @@ class QuantizedTransformer(Transformer):
         form = Format(self.bits, bound, low, high, zero)
         return quantized_linear(x, part, log_step, log_in, log_out, form, self.isa)
 
-    def forward(self, ids: Tensor, counts: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, counts: Tensor, rows: Tensor | None = None) -> Tensor:
         valid = token_mask(ids, counts)
         gains, pool_gain = self.gains.tolist(), int(self.pool_gain)
         token_shift, position_shift = int(self.token_shift), int(self.position_shift)
@@ -114,7 +114,7 @@ class QuantizedTransformer(Transformer):
         log_norm = torch.tensor(math.log2(NORM_UNIT))
         weight_steps = self.weight_steps.flatten().unbind()
         activation_steps = self.activation_steps.flatten().unbind()
-        tokens = quantize_weight(self.tokens(ids), self.token_step, self.embedding_bits, self.isa)
+        tokens = quantize_weight(self.embed(ids, rows), self.token_step, self.embedding_bits, self.isa)
         places = self.positions.weight[: ids.shape[1]]
         places = quantize_weight(places, log_residual + position_shift, 8, self.isa)
         x = self.dropout(tokens * 2**token_shift + places * 2**position_shift)

@@ -49,6 +49,13 @@ class Attention(nn.Module):
             self.log_gamma = nn.Parameter(torch.full((heads,), -math.log(head_width)))
             self.delta = nn.Parameter(torch.zeros(heads))
 
+    def project(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(batch, n, width) -> q, k, v (batch, n, heads e), by one product: three are slower, backwards most of all."""
+        parts = (self.query, self.key, self.value)
+        weight, bias = torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts])
+        q, k, v = F.linear(u, weight, bias).chunk(3, -1)
+        return q, k, v
+
     def split(self, x: Tensor) -> Tensor:
         """(batch, n, heads e) -> (batch, heads, n, e), e being the width of a head."""
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -89,6 +96,7 @@ class Layer(nn.Module):
 class Transformer(nn.Module):
     """ids (batch, n) int64 right-padded, counts (batch,) tokens -> logits (batch, classes).
 
+    With `rows`, ids number these instead of the rows of the token table, which then takes no part in the graph.
     A head is width / heads wide. sizes: heads and hidden neurons of each layer, where they are not the same in all.
     """
 
@@ -128,13 +136,16 @@ class Transformer(nn.Module):
             assert isinstance(layer, Layer)
             yield layer
 
-    def forward(self, ids: Tensor, counts: Tensor) -> Tensor:
+    def embed(self, ids: Tensor, rows: Tensor | None) -> Tensor:
+        return F.embedding(ids, self.tokens.weight if rows is None else rows)
+
+    def forward(self, ids: Tensor, counts: Tensor, rows: Tensor | None = None) -> Tensor:
         valid = token_mask(ids, counts)
-        x = self.dropout(self.tokens(ids) + self.positions.weight[: ids.shape[1]])
+        x = self.dropout(self.embed(ids, rows) + self.positions.weight[: ids.shape[1]])
         for index, layer in enumerate(self.blocks()):
             part = layer.attention
             u = norm(x, self.isa)
-            q, k, v = part.query(u), part.key(u), part.value(u)
+            q, k, v = part.project(u)
             c = part.context(part.split(q), part.split(k), part.split(v), valid, counts)
             c = c.transpose(1, 2).flatten(2)
             x = x + self.dropout(part.output(c))

@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from integer_tickets.data.batches import Split, epoch_batches, evaluation_batches, pad
+from integer_tickets.data.batches import Split, distinct, epoch_batches, evaluation_batches, pad
 from integer_tickets.errors import UserError
 from integer_tickets.model.transformer import Transformer
 from integer_tickets.seeds import generator, seed_for
+from integer_tickets.training import processes
 from integer_tickets.training.adamw import AdamW
 from integer_tickets.training.state import State, Weights, load_state, save_state, weights_of
 
@@ -24,7 +25,7 @@ class Schedule:
     """What is trained for how long; the learning rate rises to `lr` over `warmup` of all steps, then falls to 0."""
 
     epochs: int
-    batch: int
+    tokens: int  # in a step, padding included
     lr: float
     warmup: float
     weight_decay: float
@@ -74,11 +75,18 @@ def train(
     Batches, dropout and learning rate are functions of the step alone, so a run can begin at any step. After every
     epoch a checkpoint goes to `work`; a later call with the same `work` continues there. With `keep_at` the state
     after that many steps is left in `work / "rewind.safetensors"`; with `until` the run ends after that many steps.
+    Batches differ in sentences; the loss of each is divided by their mean number, so that every sentence of an epoch
+    weighs the same. Several processes share the sentences of a batch and add up their gradients.
     Raises UserError where a rewind point lies beyond the schedule, and where the loss is no longer finite.
     """
     device = next(model.parameters()).device
-    rows = len(train_split)
-    per_epoch = -(-rows // schedule.batch)
+
+    def batches_of(epoch: int) -> list[np.ndarray]:
+        order = generator(f"{schedule.purpose} order", schedule.seed, epoch)
+        return epoch_batches(train_split.lengths, schedule.tokens, order)
+
+    per_epoch = len(batches_of(0))
+    sentences = len(train_split) / per_epoch
     steps = schedule.epochs * per_epoch
     checkpoint = work / "checkpoint.safetensors"
     rewind = max(start.step, keep_at or 0)
@@ -86,12 +94,9 @@ def train(
         raise UserError(f"{label}: cannot rewind to step {rewind} of a training run of {steps} steps; lower rewind")
     end = steps if until is None else until
     state, result = _resume(checkpoint, start)
-    model.load_state_dict(state.weights)
-    optimizer = AdamW(model, state, schedule.weight_decay)
-    parameters = dict(model.named_parameters())
-    alive = {name: mask.to(device, torch.float32) for name, mask in masks.items()}
-    revived = torch.zeros((), device=device)
-    lengths = train_split.lengths
+    optimizer = AdamW(model, state, schedule.weight_decay, masks)
+    vocabulary = model.tokens.num_embeddings
+    dropout = model.dropout.p > 0
 
     step = state.step
     if keep_at == step and not checkpoint.exists():
@@ -99,40 +104,40 @@ def train(
     bar = tqdm(total=end, initial=step, desc=label, unit="step", disable=None, leave=False)
     while step < end:
         epoch, first = divmod(step, per_epoch)
-        batches = epoch_batches(lengths, schedule.batch, generator(f"{schedule.purpose} order", schedule.seed, epoch))
+        batches = batches_of(epoch)
         model.train()
         total = torch.zeros((), device=device)
         for indices in batches[first : first + end - step]:
-            torch.manual_seed(seed_for(f"{schedule.purpose} dropout", schedule.seed, step))
-            ids, counts = (torch.from_numpy(array).to(device) for array in pad(train_split, indices))
-            labels = torch.from_numpy(train_split.labels[indices]).to(device)
+            if dropout:
+                seeds = [schedule.seed, step, *([processes.rank()] if processes.rank() else [])]
+                torch.manual_seed(seed_for(f"{schedule.purpose} dropout", *seeds))
+            batch, lengths = pad(train_split, indices)
+            occurring, places = distinct(batch, vocabulary)  # in all shares: each process updates the same rows
+            own = processes.share(len(indices))
+            arrays = (places[own], lengths[own], train_split.labels[indices[own]], occurring)
+            ids, counts, labels, used = (torch.from_numpy(array).to(device) for array in arrays)
+            rows = optimizer.begin(used)
             try:
                 with torch.autocast(device.type, torch.bfloat16, enabled=schedule.autocast):
-                    logits = model(ids, counts).float()
+                    logits = model(ids, counts, rows).float()
             except UserError as error:  # a grid that has no integers any more
                 raise UserError(f"{label}, step {step}: {error}; lower the learning rate") from None
-            teacher = None if soft is None else soft.logits[torch.from_numpy(indices)].to(device)
-            loss = _loss(logits, labels, teacher, soft)
-            model.zero_grad(set_to_none=True)
+            teacher = None if soft is None else soft.logits[torch.from_numpy(indices[own])].to(device)
+            loss = _loss(logits, labels, teacher, soft) / sentences
             loss.backward()
-            for name, mask in alive.items():
-                gradient = parameters[name].grad
-                if gradient is not None:
-                    gradient.mul_(mask)
+            processes.add_up(optimizer.gathered())
             optimizer.step(schedule.rate(step, steps))
-            for name, mask in alive.items():
-                revived += (parameters[name].detach() * (1 - mask)).abs().sum()
             total += loss.detach()
             step += 1
             bar.update()
             if step == keep_at:
                 save_state(work / "rewind.safetensors", optimizer.snapshot())
-        for name, mask in alive.items():  # after a gradient at any step the second moment would not be zero
-            revived += ((optimizer.first[name].abs() + optimizer.second[name]) * (1 - mask)).sum()
+        processes.add_up([total])
+        revived = optimizer.revived()
         if not math.isfinite(total.item() + revived.item()):  # a weight that is no number is none of 0 either
             raise UserError(f"{label}: the loss is no longer finite at step {step}; lower the learning rate")
         if revived.item() != 0:
-            raise AssertionError("a pruned weight or its moments were not exactly zero after an optimiser step")
+            raise AssertionError("a pruned weight or its moments are not exactly zero")
         if step % per_epoch and step < steps:
             break  # `until` lies inside an epoch
         accuracy, cross_entropy = score(model, selection)
@@ -152,17 +157,18 @@ def train(
         save_state(checkpoint, optimizer.snapshot(), result.weights, progress)
         bar.set_postfix(loss=row["loss"], selection=row["selection_accuracy"])
     bar.close()
+    processes.wait()
     model.load_state_dict(result.weights or weights_of(model))
     return result
 
 
 @torch.no_grad()
-def predict(model: Transformer, split: Split, batch: int = 256) -> np.ndarray:
+def predict(model: Transformer, split: Split) -> np.ndarray:
     """Logits (rows, classes) float32 of every row, in the order of the split."""
     device = next(model.parameters()).device
     model.eval()
     logits: np.ndarray | None = None
-    for indices in evaluation_batches(split.lengths, batch):
+    for indices in evaluation_batches(split.lengths):
         ids, counts = (torch.from_numpy(array).to(device) for array in pad(split, indices))
         part = model(ids, counts).float().cpu().numpy()
         if logits is None:
@@ -181,12 +187,13 @@ def score(model: Transformer, split: Split) -> tuple[float, float]:
 
 
 def _loss(logits: Tensor, labels: Tensor, teacher: Tensor | None, soft: SoftLabels | None) -> Tensor:
-    hard = F.cross_entropy(logits, labels)
+    """The sum over sentences."""
+    hard = F.cross_entropy(logits, labels, reduction="sum")
     if teacher is None or soft is None:
         return hard
     t = soft.temperature
     divergence = F.kl_div(
-        F.log_softmax(logits / t, -1), F.log_softmax(teacher / t, -1), log_target=True, reduction="batchmean"
+        F.log_softmax(logits / t, -1), F.log_softmax(teacher / t, -1), log_target=True, reduction="sum"
     )
     return soft.hard * hard + (1 - soft.hard) * t * t * divergence
 
