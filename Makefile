@@ -59,7 +59,7 @@ test: $(STAMP)
 lock:
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" \
 	    --extra train --extra peers --extra dev pyproject.toml -o requirements.lock
-	awk '/^[a-z]/ {drop = /^(torch|triton|nvidia-|cuda-)/} !drop' requirements.lock > requirements.lock.new
+	awk '/^[a-z]/ {drop = /^(torch|nvidia-|cuda-)/} !drop' requirements.lock > requirements.lock.new
 	mv requirements.lock.new requirements.lock
 
 clean:

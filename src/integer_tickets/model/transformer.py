@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from integer_tickets.model import triton_kernel
 from integer_tickets.model.attention import IntegerRule, inhibitor
 from integer_tickets.model.kernel import available, fused_inhibitor
 from integer_tickets.model.rows import is_fused, norm
@@ -21,6 +22,15 @@ def fused_works(isa: str) -> bool:
     reason = available(isa)
     if reason is not None:
         print(f"everything in plain PyTorch, Inhibitor attention many times slower: {reason}", file=sys.stderr)
+    return reason is None
+
+
+@cache
+def triton_works() -> bool:
+    """The same of the kernels for GPUs, which are asked for only where a tensor lies on one."""
+    reason = triton_kernel.available()
+    if reason is not None:
+        print(f"Inhibitor attention in plain PyTorch, many times slower: {reason}", file=sys.stderr)
     return reason is None
 
 
@@ -72,6 +82,8 @@ class Attention(nn.Module):
     ) -> Tensor:
         if self.isa is not None and is_fused(self.isa, q):
             return fused_inhibitor(q, k, v, gamma, delta, valid, self.signed, rule, self.isa)
+        if self.isa is not None and q.is_cuda and q.dtype == torch.float32 and triton_works():
+            return triton_kernel.triton_inhibitor(q, k, v, gamma, delta, valid, self.signed, rule)
         return inhibitor(q, k, v, gamma, delta, valid, self.signed, rule)
 
     def context(self, q: Tensor, k: Tensor, v: Tensor, valid: Tensor, counts: Tensor) -> Tensor:
