@@ -16,7 +16,7 @@
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
-REPRO ?= .venv/bin/python -m stages.run -j 2
+REPRO ?= .venv/bin/integer-tickets run -j 2
 STAMP := .venv/.set-up
 
 # The stages call `python`: it is the one of the environment.

@@ -7,6 +7,7 @@ import sys
 from integer_tickets.errors import UserError
 from integer_tickets.params import load_params
 from stages.runner import die_with_parent, pin
+from stages.sources import check
 
 
 def main() -> None:
@@ -18,6 +19,7 @@ def main() -> None:
         stage = getattr(importlib.import_module(f"stages.{name}"), "main", None) if exists else None
         if stage is None:
             raise UserError("no such stage; expected the name of one, as in python -m stages prepare")
+        check(name)
         stage()
     except UserError as error:
         print(f"{name or 'stages'}: {error}", file=sys.stderr)

@@ -1,15 +1,20 @@
 """Which source files a stage runs, found by following its imports; `python -m stages.dependencies` rewrites dvc.yaml.
 
-DVC knows what a stage depends on only if dvc.yaml says so. A test compares the lists there with these.
+DVC knows what a stage depends on only if dvc.yaml says so. A test compares the list there, that of the stage `sources`,
+with what is found here.
 """
 
 import ast
+import hashlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import yaml
+
 ROOT = Path(__file__).resolve().parent.parent
 PLACES = {"integer_tickets": ROOT / "src", "stages": ROOT}
+SOURCES = Path("artifacts/sources")
 TIMED = {"benchmark"}  # measured on demand only: a change of its code is no reason to measure again
 COMPILED = {"integer_tickets.model.library": "src/integer_tickets/model/*.[ch]"}  # what a module compiles
 
@@ -66,24 +71,25 @@ def _executed(tree: ast.AST) -> Iterator[ast.AST]:
         yield from _executed(node)
 
 
+def stages_with_sources() -> list[str]:
+    """The stages of dvc.yaml that depend on the code they execute."""
+    found = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    return sorted(set(found) - TIMED - {"sources"})
+
+
+def fingerprint(stage: str) -> str:
+    """A line with hash and path for each file that a stage executes."""
+    hashes = {path: hashlib.sha256((ROOT / path).read_bytes()).hexdigest() for path in sources_of_stage(stage)}
+    return "".join(f"{value}  {path}\n" for path, value in hashes.items())
+
+
 def rewrite(text: str) -> str:
-    """dvc.yaml with the source files among each stage's deps brought up to date; everything else stays as it is."""
-    lines, result, stage, in_deps = text.splitlines(), [], "", False
-    for line in lines:
-        if line.startswith("  ") and line[2:3].strip() and line.rstrip().endswith(":"):
-            stage = line.strip()[:-1]
-        if line.strip() == "deps:":
-            in_deps = True
-            result.append(line)
-            if stage not in TIMED:
-                result += [f"      - {source}" for source in sources_of_stage(stage)]
-            continue
-        if in_deps and not line.startswith("      - "):
-            in_deps = False
-        if in_deps and line.strip().startswith(("- src/", "- stages/")):
-            continue
-        result.append(line)
-    return "\n".join(result) + "\n"
+    """dvc.yaml with the deps of the stage `sources`, which are those of all stages; everything else stays as it is."""
+    before, _, rest = text.partition("    deps:  # by stages.dependencies\n")
+    _, outs, after = rest.partition("    outs:\n")
+    sources = sorted({path for stage in (*stages_with_sources(), "sources") for path in sources_of_stage(stage)})
+    lines = "".join(f"      - {path}\n" for path in sources)
+    return f"{before}    deps:  # by stages.dependencies\n{lines}{outs}{after}"
 
 
 if __name__ == "__main__":

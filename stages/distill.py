@@ -36,8 +36,9 @@ def main() -> None:
     job = begin("distill", inputs, ["train", "quantize.embedding_bits", *distilling])
     item, params, corpus, distill = job.item, job.params, job.corpus, job.params.distill
     soft = SoftLabels(load_tensors(TEACHER / "logits.safetensors")[0]["train"], distill.temperature, distill.hard)
-    rest = params.train.warmup, params.train.weight_decay, item.seed
-    schedule = Schedule(distill.epochs, params.train.tokens, distill.lr, *rest, purpose="distill")
+    size = params.train.batch, params.train.tokens
+    rest = params.train.warmup, params.train.weight_decay
+    schedule = Schedule(distill.epochs, *size, distill.lr, *rest, seed=item.seed, purpose="distill")
     for source in sources(item, params):
         name = source.name
         folder = job.work / "out" / name

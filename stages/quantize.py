@@ -29,8 +29,9 @@ def main() -> None:
     blocks = ["train", "quantize.bits", "quantize.embedding_bits", "quantize.epochs", "quantize.lr"]
     job = begin("quantize", inputs, blocks)
     item, params, variant, corpus = job.item, job.params, job.variant, job.corpus
-    rest = params.train.warmup, params.train.weight_decay, item.seed
-    schedule = Schedule(params.quantize.epochs, params.train.tokens, params.quantize.lr, *rest, purpose="quantize")
+    size = params.train.batch, params.train.tokens
+    rest = params.train.warmup, params.train.weight_decay
+    schedule = Schedule(params.quantize.epochs, *size, params.quantize.lr, *rest, seed=item.seed, purpose="quantize")
     weights, masks, parent = read_float_model(level_folder(item, params, item.level))
     for bits in own_bits(variant, params.quantize.bits):
         name = WEIGHT_NAMES[bits]

@@ -1,7 +1,8 @@
-"""Run the pipeline with several items at a time: `python -m stages.run -j 2` gives what `dvc repro` gives, sooner.
+"""Run the pipeline with several items at a time: `integer-tickets run -j 2` gives what `dvc repro` gives, sooner.
 
 DVC runs one stage after the other. Here every item whose inputs are ready is started as its own
-`dvc --wait-for-lock repro --single-item ITEM`; dvc.lock is the same as after `dvc repro`, byte for byte.
+`dvc --wait-for-lock repro --single-item ITEM`, of several that one from which the longest way leads to the report;
+dvc.lock is the same as after `dvc repro`, byte for byte.
 """
 
 import argparse
@@ -32,17 +33,19 @@ CHILD = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m stages.run", description=__doc__.splitlines()[0] if __doc__ else ""
-    )
+    parser = argparse.ArgumentParser(prog="integer-tickets run", description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("-j", "--jobs", type=int, default=2, choices=range(1, 65), metavar="N", help=JOBS)
     parser.add_argument("targets", nargs="*", help="stages or items and what they need (default: all)")
     arguments = parser.parse_intermixed_args()
     try:
         load_params()  # a fault in params.yaml is said once, before anything starts
+        # First of all the hashes of the code: they tell which items a change of code concerns at all.
+        subprocess.run([*DVC, "repro", "--quiet", "--single-item", "sources"], check=True)
         waiting = stale_items(arguments.targets)
     except (DvcException, UserError) as error:
         raise SystemExit(f"run: {error}") from None
+    except subprocess.CalledProcessError as error:  # DVC has said why
+        raise SystemExit(error.returncode) from None
     # Stages call `python`: let it be this one, whether or not its environment is activated.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     if waiting:
@@ -73,6 +76,15 @@ def stale_items(targets: list[str]) -> dict[str, set[str]]:
     return {name: needs[name] & stale for name in order if name in stale}
 
 
+def distances(needs: dict[str, set[str]]) -> dict[str, int]:
+    """How many items follow one after the other from each on; `needs` is in an order in which they can run."""
+    far = dict.fromkeys(needs, 0)
+    for name in reversed(needs):
+        for needed in needs[name]:
+            far[needed] = max(far[needed], far[name] + 1)
+    return far
+
+
 def locked_items() -> set[str]:
     return set(load_yaml(LOCK)["stages"]) if LOCK.exists() else set()
 
@@ -91,12 +103,13 @@ def order_lock(new: list[str]) -> None:
 def run(waiting: dict[str, set[str]], jobs: int) -> bool:
     """Start items as their inputs get ready; after a failure nothing new is started. True if all went well."""
     total, done, failed, begin = len(waiting), 0, False, time.monotonic()
-    waiting = dict(waiting)
+    waiting, far = dict(waiting), distances(waiting)
     running: dict[Future[float], str] = {}
     LOGS.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(jobs) as pool:
         while running or (waiting and not failed):
             ready = [name for name, needed in waiting.items() if not needed]
+            ready.sort(key=lambda name: -far[name])
             while ready and len(running) < jobs and not failed:
                 name = ready.pop(0)
                 if running and TIMED & {_stage(name), *map(_stage, running.values())}:

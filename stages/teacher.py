@@ -33,8 +33,8 @@ def main() -> None:
     model = build(params, corpus, "softmax", shape=teacher)
     initialise(model, generator("teacher", teacher.seed))
     schedule = Schedule(
-        teacher.epochs, settings.tokens, teacher.lr, settings.warmup, settings.weight_decay, teacher.seed,
-        params.runtime.autocast, "teacher",
+        teacher.epochs, settings.batch, settings.tokens, teacher.lr, settings.warmup, settings.weight_decay,
+        teacher.seed, params.runtime.autocast, "teacher",
     )  # fmt: skip
     train_split, selection = corpus.splits["train"], corpus.splits["selection"]
     result = train(model, fresh_state(model), train_split, selection, schedule, {}, work / "run", label="teacher")

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -20,8 +21,11 @@ CHUNK = 256
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0, 1 (a check failed), 2 (wrong use)."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words[:1] == ["run"]:
+        return _run(words[1:])
     parser = _parser()
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_args(words)
     if arguments.version:
         from importlib.metadata import version
 
@@ -88,12 +92,21 @@ def _parser() -> argparse.ArgumentParser:
         "status 1 if one differs.",
     )
     _add_engine(conformance, "the engine to check, all that run here without one")
+    commands.add_parser("run", help="run the pipeline in this folder, several items at a time")  # see _run
     conformance.set_defaults(run=_conformance)
     return parser
 
 
 def _add_engine(parser: argparse.ArgumentParser, text: str = "the engine to use; changes the speed alone") -> None:
     parser.add_argument("--engine", metavar="NAME", help=f"{text}: reference, torch, or torch:cuda for a GPU")
+
+
+def _run(words: list[str]) -> int:
+    """The stages are no part of the package: they belong to the folder in which the study is made."""
+    if not Path("stages/run.py").exists():
+        print("integer-tickets: run: no stages/run.py here; run from the top folder of the project", file=sys.stderr)
+        return 2
+    return subprocess.run([sys.executable, "-m", "stages.run", *words], check=False).returncode
 
 
 def _predict(arguments: argparse.Namespace) -> int:

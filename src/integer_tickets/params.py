@@ -179,6 +179,7 @@ class Model(Shape):
 
 class Train(Block):
     epochs: Count
+    batch: Count
     tokens: Count
     lr: Positive
     warmup: Share

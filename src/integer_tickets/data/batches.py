@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.integer]
 
+_POOL = 64  # batches within which rows are sorted by length: enough for little padding, few enough to stay random
+
 
 @dataclass(frozen=True)
 class Split:
@@ -29,20 +31,23 @@ class Split:
         return np.diff(self.offsets)
 
 
-def epoch_batches(lengths: Array, tokens: int, random: np.random.Generator) -> list[Array]:
-    """The rows of each step of one epoch: every row once, at most `tokens` tokens in a step, padding included.
+def epoch_batches(lengths: Array, batch: int, tokens: int, random: np.random.Generator) -> list[Array]:
+    """The rows of each step of one epoch: every row once, rows of like length together.
 
-    Rows of one length are in random order, and so are the steps; a longer row than `tokens` is a step of its own.
-    Which lengths meet, and so the number of steps, is the same in every epoch.
+    A step has at most `batch` rows and, padding included, at most `tokens` tokens; a longer row is a step of its own.
+    The result depends on the arguments alone.
     """
     rows = random.permutation(len(lengths))
-    steps = _steps(rows[np.argsort(lengths[rows], kind="stable")], lengths, tokens)
+    steps: list[Array] = []
+    for start in range(0, len(rows), _POOL * batch):
+        pool = rows[start : start + _POOL * batch]
+        steps += _steps(pool[np.argsort(lengths[pool], kind="stable")], lengths, batch, tokens)
     return [steps[i] for i in random.permutation(len(steps))]
 
 
 def evaluation_batches(lengths: Array, tokens: int = 2048) -> list[Array]:
-    """All rows, sorted by length, in batches of at most `tokens` tokens."""
-    return _steps(np.argsort(lengths, kind="stable"), lengths, tokens)
+    """All rows, sorted by length, in batches of at most `tokens` tokens; a longer row is a batch of its own."""
+    return _steps(np.argsort(lengths, kind="stable"), lengths, tokens, tokens)
 
 
 def pad(split: Split, indices: Array) -> tuple[Array, Array]:
@@ -68,14 +73,14 @@ def distinct(ids: Array, vocabulary: int) -> tuple[Array, Array]:
     return used, place[ids]
 
 
-def _steps(rows: Array, lengths: Array, tokens: int) -> list[Array]:
-    """Rows that are sorted by length, cut into as few steps as hold at most `tokens` tokens each."""
+def _steps(rows: Array, lengths: Array, batch: int, tokens: int) -> list[Array]:
+    """Rows that are sorted by length, cut into as few steps as have at most `batch` rows and `tokens` tokens each."""
     longest = lengths[rows].clip(1)
     steps: list[Array] = []
     start = 0
     while start < len(rows):
-        reach = longest[start : start + tokens]
-        size = int(np.searchsorted(reach * np.arange(1, len(reach) + 1), tokens, side="right"))
-        steps.append(rows[start : start + max(1, size)])
-        start += max(1, size)
+        reach = longest[start : start + batch]
+        size = max(1, int(np.searchsorted(reach * np.arange(1, len(reach) + 1), tokens, side="right")))
+        steps.append(rows[start : start + size])
+        start += size
     return steps

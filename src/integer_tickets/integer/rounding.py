@@ -55,16 +55,22 @@ def rule_for(factor: ArrayLike, high: int, zero: int = 0) -> Rule:
     Outputs of 8 bits are within 1 of the rounded product as long as the factors lie within 64 of each other,
     outputs of 16 bits within 1 + 2 (largest / smallest factor). Raises UserError where no rule exists.
     """
+    if isinstance(factor, float) and 0 < factor < math.inf:  # training asks for a dozen of these at every step
+        return _rule(np.array([factor]), factor, factor, high, zero)
     m = np.atleast_1d(np.asarray(factor, dtype=np.float64))
     if m.ndim != 1 or m.size == 0 or not np.isfinite(m).all() or not (m > 0).all():
         raise UserError("a scale factor must be positive and finite (one number, or one per output channel)")
-    smallest, largest = float(m.min()), float(m.max())
-    pre_shift = next((a for a in range(32) if high / smallest <= 32767 * 2.0**a), None)
-    if pre_shift is None:
+    return _rule(m, float(m.min()), float(m.max()), high, zero)
+
+
+def _rule(m: Array, smallest: float, largest: float, high: int, zero: int) -> Rule:
+    pre_shift = max(0, math.frexp(high / smallest / 32767)[1] - 1)
+    pre_shift += high / smallest > 32767 * 2.0**pre_shift
+    if pre_shift > 31:
         raise UserError(f"scale factor {smallest:g} is too small for an output up to {high}")
     shift = 14 - (math.frexp(largest * 2.0**pre_shift)[1] - 1)  # frexp: floor(log2) without rounding
     multiplier = np.floor(m * 2.0 ** (pre_shift + shift) + 0.5)
-    if multiplier.max() == 2**15:
+    if multiplier[-1] == 2**15 or multiplier.max() == 2**15:
         shift -= 1
         multiplier = np.floor(m * 2.0 ** (pre_shift + shift) + 0.5)
     if not 1 <= shift <= 30:

@@ -76,7 +76,9 @@ def integer_weights(
     float32 where every sum is proved to stay below 2^24, where float32 counts exactly, else float64.
     """
     integers, biases = quantize(weight, step, HIGHEST[form.bits], isa), integer_bias(bias, log_unit) + extra
-    reach = (integers.abs().sum(1).double() * form.bound + biases.abs()).max().item()
+    reach = HIGHEST[form.bits] * weight.shape[1] * form.bound + biases.abs().max().item()
+    if not reach < 2**24:  # what the grid allows; the weights themselves reach less far
+        reach = (integers.abs().sum(1).double() * form.bound + biases.abs()).max().item()
     if not reach < 2**31:
         raise UserError(f"a layer could overflow 32 bits: its largest sum is {reach:.4g}")
     kind = torch.float32 if reach < 2**24 else torch.float64

@@ -36,7 +36,7 @@ class _Rows(ctypes.Structure):
 
 def is_fused(isa: str | None, *tensors: Tensor) -> bool:
     """Whether an operation on these tensors takes its fused form."""
-    return isa is not None and all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors)
+    return isa is not None and False not in [t.dtype is torch.float32 and t.is_cpu for t in tensors]
 
 
 def _fused(function: str, isa: str | None, a: Tensor, b: Tensor | None = None, d: int = BLOCK, **numbers: Any) -> Any:

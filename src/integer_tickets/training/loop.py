@@ -1,8 +1,10 @@
 """The training loop: from any state to the last step, the same bits whether interrupted or not."""
 
 import math
+from bisect import bisect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +27,8 @@ class Schedule:
     """What is trained for how long; the learning rate rises to `lr` over `warmup` of all steps, then falls to 0."""
 
     epochs: int
-    tokens: int  # in a step, padding included
+    batch: int  # sentences in a step, at most
+    tokens: int  # in a step, padding included, at most
     lr: float
     warmup: float
     weight_decay: float
@@ -80,14 +83,11 @@ def train(
     Raises UserError where a rewind point lies beyond the schedule, and where the loss is no longer finite.
     """
     device = next(model.parameters()).device
-
-    def batches_of(epoch: int) -> list[np.ndarray]:
-        order = generator(f"{schedule.purpose} order", schedule.seed, epoch)
-        return epoch_batches(train_split.lengths, schedule.tokens, order)
-
-    per_epoch = len(batches_of(0))
-    sentences = len(train_split) / per_epoch
-    steps = schedule.epochs * per_epoch
+    orders = [generator(f"{schedule.purpose} order", schedule.seed, epoch) for epoch in range(schedule.epochs)]
+    batches = [epoch_batches(train_split.lengths, schedule.batch, schedule.tokens, order) for order in orders]
+    ends = list(accumulate(map(len, batches)))  # the step after which an epoch is over
+    steps = ends[-1]
+    sentences = len(train_split) * schedule.epochs / steps
     checkpoint = work / "checkpoint.safetensors"
     rewind = max(start.step, keep_at or 0)
     if rewind >= steps:
@@ -103,11 +103,11 @@ def train(
         save_state(work / "rewind.safetensors", state)
     bar = tqdm(total=end, initial=step, desc=label, unit="step", disable=None, leave=False)
     while step < end:
-        epoch, first = divmod(step, per_epoch)
-        batches = batches_of(epoch)
+        epoch = bisect(ends, step)
+        left = batches[epoch][step - ends[epoch] :][: end - step]
         model.train()
         total = torch.zeros((), device=device)
-        for indices in batches[first : first + end - step]:
+        for indices in left:
             if dropout:
                 seeds = [schedule.seed, step, *([processes.rank()] if processes.rank() else [])]
                 torch.manual_seed(seed_for(f"{schedule.purpose} dropout", *seeds))
@@ -138,13 +138,13 @@ def train(
             raise UserError(f"{label}: the loss is no longer finite at step {step}; lower the learning rate")
         if revived.item() != 0:
             raise AssertionError("a pruned weight or its moments are not exactly zero")
-        if step % per_epoch and step < steps:
+        if step < ends[epoch]:
             break  # `until` lies inside an epoch
         accuracy, cross_entropy = score(model, selection)
         row = {
             "epoch": epoch + 1,
             "step": step,
-            "loss": round(total.item() / len(batches[first:]), 6),  # of the steps made here
+            "loss": round(total.item() / len(left), 6),  # of the steps made here
             "lr": schedule.rate(step - 1, steps),
             "selection_accuracy": round(accuracy, 6),
             "selection_loss": round(cross_entropy, 6),

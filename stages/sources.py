@@ -1,0 +1,23 @@
+"""Stage sources: for every other stage, the hashes of the files that it executes, in one file on which it depends.
+
+So a change of code reruns the stages that execute it, and dvc.lock holds one line for the code of an item, not forty.
+"""
+
+import shutil
+
+from integer_tickets.errors import UserError
+from integer_tickets.files import write_text
+from stages.dependencies import ROOT, SOURCES, fingerprint, stages_with_sources
+
+
+def main() -> None:
+    shutil.rmtree(ROOT / SOURCES, ignore_errors=True)
+    for stage in stages_with_sources():
+        write_text(ROOT / SOURCES / f"{stage}.txt", fingerprint(stage))
+
+
+def check(stage: str) -> None:
+    """UserError where a stage is about to run other code than dvc.lock would say."""
+    file = ROOT / SOURCES / f"{stage}.txt"
+    if file.exists() and file.read_text(encoding="utf-8") != fingerprint(stage):
+        raise UserError(f"{SOURCES}/{stage}.txt is behind the code; bring it up to date: dvc repro sources")
