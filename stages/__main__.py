@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import os
 import sys
 
 from integer_tickets.errors import UserError
@@ -13,7 +14,8 @@ from stages.sources import check
 def main() -> None:
     name = sys.argv.pop(1) if len(sys.argv) > 1 else ""
     try:
-        die_with_parent()
+        if "DVC_STAGE" in os.environ:
+            die_with_parent()
         pin(load_params().runtime)
         exists = name.isidentifier() and importlib.util.find_spec(f"stages.{name}")
         stage = getattr(importlib.import_module(f"stages.{name}"), "main", None) if exists else None

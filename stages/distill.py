@@ -32,11 +32,11 @@ def inputs(item: Item, params: Params) -> list[Path]:
 
 
 def main() -> None:
-    distilling = [f"distill.{name}" for name in ("bits", "epochs", "lr", "temperature", "hard")]
+    distilling = [f"distill.{name}" for name in ("bits", "epochs", "batch", "lr", "temperature", "hard")]
     job = begin("distill", inputs, ["train", "quantize.embedding_bits", *distilling])
     item, params, corpus, distill = job.item, job.params, job.corpus, job.params.distill
     soft = SoftLabels(load_tensors(TEACHER / "logits.safetensors")[0]["train"], distill.temperature, distill.hard)
-    size = params.train.batch, params.train.tokens
+    size = distill.batch, params.train.tokens
     rest = params.train.warmup, params.train.weight_decay
     schedule = Schedule(distill.epochs, *size, distill.lr, *rest, seed=item.seed, purpose="distill")
     for source in sources(item, params):

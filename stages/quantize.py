@@ -26,10 +26,10 @@ def inputs(item: Item, params: Params) -> list[Path]:
 
 
 def main() -> None:
-    blocks = ["train", "quantize.bits", "quantize.embedding_bits", "quantize.epochs", "quantize.lr"]
+    blocks = ["train", "quantize.bits", "quantize.embedding_bits", "quantize.epochs", "quantize.batch", "quantize.lr"]
     job = begin("quantize", inputs, blocks)
     item, params, variant, corpus = job.item, job.params, job.variant, job.corpus
-    size = params.train.batch, params.train.tokens
+    size = params.quantize.batch, params.train.tokens
     rest = params.train.warmup, params.train.weight_decay
     schedule = Schedule(params.quantize.epochs, *size, params.quantize.lr, *rest, seed=item.seed, purpose="quantize")
     weights, masks, parent = read_float_model(level_folder(item, params, item.level))

@@ -6,13 +6,18 @@ dvc.lock is the same as after `dvc repro`, byte for byte.
 """
 
 import argparse
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
+import dvc.cli
+import dvc.lock
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc.repo.reproduce import collect_stages, plan_repro
@@ -21,15 +26,14 @@ from dvc.utils.serialize import load_yaml, modify_yaml
 from integer_tickets.errors import UserError
 from integer_tickets.params import load_params
 from stages.dependencies import TIMED
+from stages.runner import die_with_parent
 
 LOCK = Path("dvc.lock")
 LOGS = Path(".work/logs")
 JOBS = "items at a time (default: 2)"
 DVC = [sys.executable, "-m", "dvc"]
-# The same, but it ends with this process, however that is ended; and the stage with it (stages/__main__.py).
-CHILD = (
-    "from stages.runner import die_with_parent; die_with_parent(); from dvc.cli import main; raise SystemExit(main())"
-)
+WARM = multiprocessing.get_context("forkserver")  # of a process that has loaded DVC and nothing else
+WARM.set_forkserver_preload(["stages.run", "dvc.commands.repro", "dvc.repo.reproduce"])
 
 
 def main() -> None:
@@ -132,10 +136,32 @@ def run(waiting: dict[str, set[str]], jobs: int) -> bool:
 def reproduce(name: str) -> float:
     """Run one item, its output in a log file; seconds it took."""
     begin = time.monotonic()
-    with _log(name).open("w") as log:
-        command = [sys.executable, "-c", CHILD, "--wait-for-lock", "repro", "--single-item", name]
-        subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=True)
+    child = WARM.Process(target=_repro, args=(name,))
+    child.start()
+    child.join()
+    if child.exitcode:
+        raise subprocess.CalledProcessError(child.exitcode, name)
     return time.monotonic() - begin
+
+
+def _repro(name: str) -> None:
+    """`dvc --wait-for-lock repro --single-item NAME`; ends with the runner, however that is ended."""
+    die_with_parent()
+    threading.Thread(target=_end_with_runner, daemon=True).start()
+    with _log(name).open("w") as log, open(os.devnull) as nothing:
+        os.dup2(nothing.fileno(), 0)
+        for stream in (1, 2):
+            os.dup2(log.fileno(), stream)
+    dvc.lock.DEFAULT_TIMEOUT = 0.3  # it looks six times in this many seconds whether the lock is free
+    raise SystemExit(dvc.cli.main(["--wait-for-lock", "repro", "--single-item", name]))
+
+
+def _end_with_runner() -> None:
+    """The parent of an item is the process that it was forked from, which lives on while an item does."""
+    runner = multiprocessing.parent_process()
+    assert runner is not None
+    runner.join()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _left(begin: float, done: int, total: int) -> str:
@@ -156,7 +182,3 @@ def _log(name: str) -> Path:
 
 def _tail(name: str) -> str:
     return "\n".join(_log(name).read_text(errors="replace").splitlines()[-12:])
-
-
-if __name__ == "__main__":
-    main()

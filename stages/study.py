@@ -53,7 +53,7 @@ def study(
     write_text(checkout / "params.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
     place_data(params.data, data, checkout)
     environment = {**os.environ, "PYTHONPATH": f"{checkout}{os.pathsep}{checkout / 'src'}"}
-    command = [sys.executable, "-m", "stages.run", "-j", str(jobs), *targets]
+    command = [sys.executable, "-m", "stages", "run", "-j", str(jobs), *targets]
     if subprocess.run(command, cwd=checkout, env=environment).returncode:
         raise UserError("the pipeline stopped; run the same command again to go on from there")
     if not targets:

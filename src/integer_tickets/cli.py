@@ -106,7 +106,7 @@ def _run(words: list[str]) -> int:
     if not Path("stages/run.py").exists():
         print("integer-tickets: run: no stages/run.py here; run from the top folder of the project", file=sys.stderr)
         return 2
-    return subprocess.run([sys.executable, "-m", "stages.run", *words], check=False).returncode
+    return subprocess.run([sys.executable, "-m", "stages", "run", *words], check=False).returncode
 
 
 def _predict(arguments: argparse.Namespace) -> int:

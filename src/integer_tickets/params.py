@@ -200,6 +200,7 @@ class Quantize(Block):
     bits: Distinct[Bits] = Field(min_length=1)
     embedding_bits: Bits
     epochs: Count
+    batch: Count
     lr: Positive
 
 
@@ -207,6 +208,7 @@ class Distill(Block):
     levels: list[Level] = Field(min_length=1)
     bits: Distinct[Bits] = Field(min_length=1)
     epochs: Count
+    batch: Count
     lr: Positive
     temperature: Positive
     hard: Annotated[float, Field(gt=0, le=1)]

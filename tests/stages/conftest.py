@@ -137,7 +137,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     made.change(yaml.safe_load((ROOT / "presets" / "tiny.yaml").read_text()))
     made.change(SMALL)
     made.commit("The project")
-    made.python("stages.run", "-j", "2", PROBE_OUT=probes)
+    made.python("stages", "run", "-j", "2", PROBE_OUT=probes)
     made.commit("Its results")
     return made
 

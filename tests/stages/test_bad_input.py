@@ -80,7 +80,7 @@ def test_an_item_that_the_grid_does_not_have(bare):
 
 def test_a_failing_stage_stops_the_run_and_its_message_is_shown(copied):
     copied.change({"data": {"source": "files"}})
-    done = copied.python("stages.run", check=False)
+    done = copied.python("stages", "run", check=False)
     assert done.returncode == 1
     assert "prepare failed" in done.stderr and "prepare: data: no file for train" in done.stderr
     assert "teacher" not in done.stdout + done.stderr
@@ -93,7 +93,7 @@ def test_an_unknown_preset(finished):
 
 
 def test_an_unknown_target(finished):
-    done = finished.python("stages.run", "nonsense", check=False)
+    done = finished.python("stages", "run", "nonsense", check=False)
     assert done.returncode == 1 and done.stderr.startswith("run: ") and "nonsense" in done.stderr
 
 

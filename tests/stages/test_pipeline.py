@@ -23,7 +23,7 @@ def fewer(finished: Checkout, tmp_path_factory: pytest.TempPathFactory) -> tuple
 
 
 def test_a_second_run_finds_nothing_to_do(copied):
-    done = copied.python("stages.run", "-j", "2")
+    done = copied.python("stages", "run", "-j", "2")
     assert "up to date" in done.stdout and "[1/" not in done.stdout
     assert copied.git("status", "--porcelain") == ""
 

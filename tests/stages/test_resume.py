@@ -66,7 +66,7 @@ def test_every_stage_goes_on_where_it_was_killed(finished, tmp_path):
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="Linux alone ends a process with its parent")
 @pytest.mark.parametrize(
-    "runner_of_items", [["dvc", "repro", "--single-item", "--force"], ["stages.run"]], ids=lambda words: words[0]
+    "runner_of_items", [["dvc", "repro", "--single-item", "--force"], ["stages", "run"]], ids=lambda words: words[0]
 )
 def test_what_is_killed_takes_its_stage_along(copied, runner_of_items):
     lock = copied.lock

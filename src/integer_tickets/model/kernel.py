@@ -110,7 +110,7 @@ class _Call:
         return torch.empty(batch, n, heads, d).transpose(1, 2)
 
     def run(self, function: Any) -> None:
-        if function(ctypes.byref(self.problem), ctypes.c_int64(torch.get_num_threads())):
+        if function(ctypes.byref(self.problem), torch.get_num_threads()):
             raise MemoryError("fused_inhibitor: no memory left for its working space")
 
 

@@ -13,6 +13,10 @@ FOLDER = Path(__file__).parent
 # No -ffast-math, here or for speed: it would let the compiler reorder sums, and linking with it makes the whole
 # process flush subnormal numbers to zero.
 FLAGS = ("-std=gnu99", "-O3", "-ffp-contract=off", "-fPIC", "-shared", "-pthread")
+FUNCTIONS = (  # each takes what to do, and the number of threads
+    *("inhibitor_forward", "inhibitor_backward", "norm_forward", "norm_backward", "integer_norm"),
+    *("requantize", "quantize", "add_saturating", "gate"),
+)
 ISA_FLAGS: dict[str, tuple[str, ...]] = {"baseline": (), "avx2": ("-mavx2", "-mfma"), "native": ("-march=native",)}
 
 
@@ -58,6 +62,8 @@ def _load(isa: str) -> tuple[ctypes.CDLL | None, str]:
         return None, str(error)
     if not loaded.runs_here():
         return None, f"this processor lacks the instruction set {isa!r}"
+    for function in FUNCTIONS:
+        getattr(loaded, function).argtypes = (ctypes.c_void_p, ctypes.c_int64)
     loaded.inhibitor_width.restype = ctypes.c_int64
     loaded.inhibitor_width.argtypes = (ctypes.c_int64,)
     return loaded, ""

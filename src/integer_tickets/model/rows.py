@@ -39,15 +39,32 @@ def is_fused(isa: str | None, *tensors: Tensor) -> bool:
     return isa is not None and False not in [t.dtype is torch.float32 and t.is_cpu for t in tensors]
 
 
-def _fused(function: str, isa: str | None, a: Tensor, b: Tensor | None = None, d: int = BLOCK, **numbers: Any) -> Any:
-    """Call a function of rows.c: the new tensor, and the sum that it gives. Tensors in `numbers` hold one per row."""
+def _fused(
+    function: str,
+    isa: str | None,
+    a: Tensor,
+    b: Tensor | None = None,
+    d: int = BLOCK,
+    scale: float = 0.0,
+    low: float = 0.0,
+    high: float = 0.0,
+    rule: tuple[int, int, int, int] = (0, 0, 0, 0),
+    multipliers: Tensor | None = None,
+    shifts: Tensor | None = None,
+    scales: Tensor | None = None,
+) -> tuple[Tensor, float]:
+    """Call a function of rows.c: the new tensor, and the sum that it gives.
+
+    rule: pre-shift, multiplier, shift and zero point; multipliers, shifts and scales hold one number per row.
+    """
     assert isa is not None
     a, b = a.contiguous(), None if b is None else b.contiguous()
     out = torch.empty_like(a)
-    pointers = {name: x.data_ptr() if isinstance(x, Tensor) else x for name, x in numbers.items()}
-    at_b = None if b is None else b.data_ptr()
-    task = _Rows(a=a.data_ptr(), b=at_b, out=out.data_ptr(), count=a.numel(), d=d, **pointers)
-    if getattr(library(isa), function)(ctypes.byref(task), ctypes.c_int64(torch.get_num_threads())):
+    task = _Rows(
+        a.data_ptr(), None if b is None else b.data_ptr(), out.data_ptr(), a.numel(), d, scale, low, high,
+        *rule, *(None if x is None else x.data_ptr() for x in (multipliers, shifts, scales)),
+    )  # fmt: skip
+    if getattr(library(isa), function)(ctypes.byref(task), torch.get_num_threads()):
         raise MemoryError(f"{function}: no memory left for its working space")
     return out, task.sum
 
@@ -87,9 +104,8 @@ class _Norm(torch.autograd.Function):
 def requantize(acc: Tensor, rule: Rule, low: int, high: int, isa: str | None = None) -> Tensor:
     """acc (..., out) holding integers -> the rounding rule's integers, without gradient."""
     if is_fused(isa, acc) and len(rule.multiplier) == 1:
-        numbers: dict[str, Any] = {name: getattr(rule, name) for name in ("pre_shift", "shift", "zero")}
-        multiplier = int(rule.multiplier[0])
-        return _fused("requantize", isa, acc, low=low, high=high, multiplier=multiplier, **numbers)[0]
+        numbers = rule.pre_shift, int(rule.multiplier[0]), rule.shift, rule.zero
+        return _fused("requantize", isa, acc, low=low, high=high, rule=numbers)[0]
     multipliers = torch.from_numpy(rule.multiplier).to(acc.device)
     return torch_ops.requantize(acc, rule.pre_shift, multipliers, rule.shift, rule.zero, low, high)
 
@@ -155,8 +171,9 @@ class _MeanOver(torch.autograd.Function):
         ctx.gain, ctx.isa = gain, isa
         if not is_fused(isa, total):
             return torch_ops.mean_over(total, counts, gain, multiplier, shift)
-        rows = {"multipliers": multiplier[counts], "shifts": shift[counts] - gain}
-        return _fused("requantize", isa, total, d=total.shape[1:].numel(), low=S8[0], high=S8[1], **rows)[0]
+        d, multipliers, shifts = total.shape[1:].numel(), multiplier[counts], shift[counts] - gain
+        out, _ = _fused("requantize", isa, total, None, d, 0.0, *S8, multipliers=multipliers, shifts=shifts)
+        return out
 
     @staticmethod
     @once_differentiable
@@ -165,8 +182,8 @@ class _MeanOver(torch.autograd.Function):
         scales = (2**ctx.gain / counts.clamp_min(1)).to(total.dtype)
         none = (None,) * 5
         if is_fused(ctx.isa, total, grad):
-            row = {"d": total.shape[1:].numel(), "scales": scales}
-            return _fused("gate", ctx.isa, total, grad, low=S8[0], high=S8[1], **row)[0], *none
+            d = total.shape[1:].numel()
+            return _fused("gate", ctx.isa, total, grad, d, low=S8[0], high=S8[1], scales=scales)[0], *none
         scales = scales.reshape(-1, *[1] * (total.ndim - 1))
         y = total * scales
         return grad * scales * ((y >= S8[0]) & (y <= S8[1])), *none
