@@ -24,12 +24,14 @@ from dvc.repo.reproduce import collect_stages, plan_repro
 from dvc.utils.serialize import load_yaml, modify_yaml
 
 from integer_tickets.errors import UserError
+from integer_tickets.files import write_json
 from integer_tickets.params import load_params
 from stages.dependencies import TIMED
 from stages.runner import die_with_parent
 
 LOCK = Path("dvc.lock")
-LOGS = Path(".work/logs")
+WORK = Path(".work")
+LOGS = WORK / "logs"
 JOBS = "items at a time (default: 2)"
 DVC = [sys.executable, "-m", "dvc"]
 WARM = multiprocessing.get_context("forkserver")  # of a process that has loaded DVC and nothing else
@@ -54,13 +56,17 @@ def main() -> None:
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     if waiting:
         print(f"{len(waiting)} items to run, {arguments.jobs} at a time", flush=True)
-    before = locked_items()
+    before, begin = locked_items(), time.monotonic()
     try:
         if waiting and not run(waiting, arguments.jobs):
             raise SystemExit(1)
     finally:
         order_lock([name for name in waiting if name in locked_items() - before])
-    raise SystemExit(subprocess.run([*DVC, "repro", *arguments.targets]).returncode)
+    status = subprocess.run([*DVC, "repro", *arguments.targets]).returncode
+    if not arguments.targets and len(waiting) == len(locked_items()) - 1:  # every item, of which sources has run before
+        seconds = round(time.monotonic() - begin, 1)
+        write_json(WORK / "run.json", {"items": len(waiting), "jobs": arguments.jobs, "seconds": seconds})
+    raise SystemExit(status)
 
 
 def stale_items(targets: list[str]) -> dict[str, set[str]]:

@@ -33,6 +33,8 @@ SMALL: dict[str, Any] = {
 }
 """Over presets/tiny.yaml: one seed, and a segment of two levels."""
 
+FEWER: dict[str, Any] = {"grid": {"attentions": ["inhibitor"]}}
+
 
 @dataclass(frozen=True)
 class Checkout:
@@ -146,3 +148,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 def copied(finished: Checkout, tmp_path: Path) -> Checkout:
     """A copy that a test may change."""
     return finished.copy(tmp_path / "copy")
+
+
+@pytest.fixture(scope="session")
+def fewer(finished: Checkout, tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkout, set[str]]:
+    """A copy brought up to date and committed after half of the grid was given up, and the items that ran."""
+    made = finished.copy(tmp_path_factory.mktemp("fewer") / "copy")
+    made.change(FEWER)
+    ran = made.repro()
+    made.commit("One attention")
+    return made, ran

@@ -1,25 +1,11 @@
 """The pipeline as a whole: what runs again and what does not, and that every way to the results gives the same."""
 
-from typing import Any
-
-import pytest
 import yaml
 
-from tests.stages.conftest import Checkout
+from tests.stages.conftest import FEWER
 
-FEWER: dict[str, Any] = {"grid": {"attentions": ["inhibitor"]}}
 NAME = "inhibitor-float-0"
 SECONDS = {"reports/timings.json", "reports/timings.md"}
-
-
-@pytest.fixture(scope="session")
-def fewer(finished: Checkout, tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkout, set[str]]:
-    """A copy brought up to date and committed after half of the grid was given up, and the items that ran."""
-    made = finished.copy(tmp_path_factory.mktemp("fewer") / "copy")
-    made.change(FEWER)
-    ran = made.repro()
-    made.commit("One attention")
-    return made, ran
 
 
 def test_a_second_run_finds_nothing_to_do(copied):

@@ -30,6 +30,12 @@ class Split:
         """Tokens of each row, (rows,)."""
         return np.diff(self.offsets)
 
+    def rows(self, indices: Array) -> "Split":
+        """Some of the rows, in the order given."""
+        offsets = np.concatenate([[0], np.cumsum(self.lengths[indices])])
+        parts = [self.ids[a:b] for a, b in zip(self.offsets[indices], self.offsets[indices + 1], strict=True)]
+        return Split(np.concatenate(parts), offsets, self.labels[indices])
+
 
 def epoch_batches(lengths: Array, batch: int, tokens: int, random: np.random.Generator) -> list[Array]:
     """The rows of each step of one epoch: every row once, rows of like length together.

@@ -61,8 +61,7 @@ class QuantizedTransformer(Transformer):
 
         def observe(name: str, x: Tensor) -> None:
             share = 1.0 if name.startswith("residual") else 0.9999
-            sizes = x.abs().flatten()[: 1 << 20].float()
-            magnitude = sizes.kthvalue(math.ceil(share * len(sizes))).values.item()
+            magnitude = _high_quantile(x.abs().flatten()[: 1 << 20].float(), share)
             largest[name] = max(largest.get(name, 1e-3), magnitude)  # where all is zero, any grid that has a rule
 
         was_training = self.training
@@ -201,3 +200,10 @@ def part_of(layer: Layer, name: str) -> nn.Linear:
 
 def _gain(room: float) -> int:
     return min(max(math.floor(math.log2(max(room, 1e-6))), 0), 8)
+
+
+def _high_quantile(x: Tensor, share: float) -> float:
+    """What torch.quantile gives, for a share near 1 many times sooner: no need to sort more than the top."""
+    position = share * (len(x) - 1)
+    top = x.topk(len(x) - math.floor(position)).values
+    return torch.lerp(top[-1], top[-2:][0], position % 1).item()

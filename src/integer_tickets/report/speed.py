@@ -1,0 +1,138 @@
+"""The page on the speed of training, from what stages/training_speed.py measured."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Rows = list[dict[str, Any]]
+
+INTRODUCTION = """# How fast training is
+
+Measured by `python -m stages.training_speed`; another machine gives other numbers. Contestants take turns in
+interleaved rounds of one process with the same threads, shapes and warm-up; times are medians. A ratio below 1 is
+faster than the peer. Losing cases are shown like the others.
+"""
+
+
+def page(found: Mapping[str, Any]) -> str:
+    """Markdown of all parts that have been measured."""
+    parts = [INTRODUCTION]
+    for name, (title, text, body) in SECTIONS.items():
+        if found.get(name, {}).get("rows"):
+            parts.append(f"## {title}\n\n{text}\n\n{body(found[name]['rows'])}\n\n{_where(found[name]['machine'])}\n")
+    return "\n".join(parts)
+
+
+def _where(machine: Mapping[str, Any]) -> str:
+    versions = ", ".join(f"{name} {value}" for name, value in machine["versions"].items() if value != "absent")
+    return f"*{machine['processor']}, {machine['cores']} cores; Python {machine['python']}, {versions}.*"
+
+
+def _table(header: list[str], rows: list[list[Any]]) -> str:
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *([str(cell) for cell in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _attention(rows: Rows) -> str:
+    names = list(dict.fromkeys(row["name"] for row in rows))
+    shapes = list(dict.fromkeys((row["threads"], row["batch"], row["heads"], row["n"], row["d"]) for row in rows))
+    by_place = {(row["name"], row["threads"], row["batch"], row["n"]): row for row in rows}
+    body = []
+    for threads, batch, heads, n, d in shapes:
+        cells = [by_place.get((name, threads, batch, n)) for name in names]
+        times = [f"{cell['median_ms']:.2f} ({cell['ratio']:.2f})" if cell else "" for cell in cells]
+        body.append([f"{batch}, {heads}, {n}, {d}", threads, *times])
+    return _table(["batch, heads, n, d", "threads", *names], body)
+
+
+def _quantization(rows: Rows) -> str:
+    body = [[row["corpus"], row["name"], f"{row['median_ms']:.2f}", f"{row['ratio']:.2f}"] for row in rows]
+    return _table(["corpus", "step", "ms", "over the float step"], body)
+
+
+def _profile(rows: Rows) -> str:
+    models = list(dict.fromkeys((row["corpus"], row["model"]) for row in rows))
+    parts = list(dict.fromkeys(row["part"] for row in rows))
+    by_place = {(row["corpus"], row["model"], row["part"]): row for row in rows}
+    body = []
+    for part in parts:
+        cells = [by_place[(*model, part)] for model in models]
+        body.append([part, *(f"{cell['ms']:.2f} ({100 * cell['share']:.0f} %)" for cell in cells)])
+    return _table(["ms a step (share)", *(f"{corpus}, {model}" for corpus, model in models)], body)
+
+
+def _trainer(rows: Rows) -> str:
+    body = [[row["name"], row["threads"], f"{row['tokens_per_second']:,}", f"{row['ratio']:.2f}"] for row in rows]
+    return _table(["training loop", "threads", "tokens/s", "over Hugging Face float32"], body)
+
+
+def _ladder(rows: Rows) -> str:
+    header = ["level", "density %", "minutes since the start", "selection accuracy %"]
+    body = [
+        [row["level"], f"{100 * row['density']:.1f}", f"{row['seconds'] / 60:.1f}",
+         f"{100 * row['selection_accuracy']:.2f}"] for row in rows
+    ]  # fmt: skip
+    return _table(header, body)
+
+
+def _structure(rows: Rows) -> str:
+    body = [
+        [row["shape"], row["attention"], f"{100 * row['density']:.1f}", row["heads"], row["neurons"],
+         f"{row['median_ms']:.2f}"] for row in rows
+    ]  # fmt: skip
+    return _table(["shape", "attention", "density %", "heads", "neurons", "ms a step"], body)
+
+
+def _autocast(rows: Rows) -> str:
+    body = [[row["attention"], row["seed"], f"{100 * row['float32']:.2f}", f"{100 * row['bf16']:.2f}"] for row in rows]
+    return _table(["attention", "seed", "float32 %", "bf16 products %"], body)
+
+
+def _pipeline(rows: Rows) -> str:
+    body = [[row["items"], row["jobs"], f"{row['seconds'] / 60:.1f}"] for row in rows]
+    return _table(["items", "at a time", "minutes"], body)
+
+
+SECTIONS: dict[str, tuple[str, str, Callable[[Rows], str]]] = {
+    "attention": (
+        "Attention alone",
+        "Forward and backward pass in milliseconds, and in brackets the ratio to `scaled_dot_product_attention` with "
+        "the same padding mask (sentences of 3/4 n to n tokens), float32. `fused` is the C kernel, by instruction set; "
+        "`baseline` is SSE2, what it is on any x86-64 machine.",
+        _attention,
+    ),
+    "quantization": (
+        "Quantization-aware steps",
+        "A whole training step whose forward pass computes the integers of the finished network, beside the float32 "
+        "step of the same shape, one thread.",
+        _quantization,
+    ),
+    "profile": (
+        "Where the time of a step goes",
+        "By PyTorch's profiler, one thread; it slows small operations down most, so the sum is more than a step takes.",
+        _profile,
+    ),
+    "trainer": (
+        "Beside the Trainer of Hugging Face",
+        "One epoch over 20,000 sentences of SST-2: a classifier of 2 layers, 128 wide, 4 heads, hidden 512, dropout "
+        "0.1, the same token ids, batches of 128. The peer is `BertForSequenceClassification` (softmax SDPA) under "
+        "`Trainer` with dynamic padding and `group_by_length`.",
+        _trainer,
+    ),
+    "autocast": (
+        "What products in bfloat16 do to accuracy",
+        "Best selection accuracy of dense models on SST-2 after 3 epochs, with and without `runtime.autocast`.",
+        _autocast,
+    ),
+    "ladder": (
+        "A ladder of ten levels on SST-2",
+        "Dense and nine levels of the Inhibitor, 3 epochs of train each, one seed, one process on 2 threads.",
+        _ladder,
+    ),
+    "structure": (
+        "Tickets that shrink",
+        "A training step at each level of a ladder of heads and neurons (`pattern: structure`), whose pruned parts are "
+        "removed from the tensors.",
+        _structure,
+    ),
+    "pipeline": ("The default run", "All items of `dvc.yaml` by `integer-tickets run`.", _pipeline),
+}
