@@ -22,7 +22,7 @@
 int64_t inhibitor_width(int64_t n) { return padded(n, LANES); }
 
 /* Z of `rows` queries, beginning with row q. */
-static void inhibitions(const problem *p, space *w, int64_t head, const float *q, int64_t rows) {
+static ALONE void inhibitions(const problem *p, space *w, int64_t head, const float *q, int64_t rows) {
     int64_t wide = w->wide, deep = w->deep, d = p->d;
     vec gamma = splat(p->gamma[head]), delta = splat(p->delta[head]);
     for (int64_t j = 0; j < wide; j += LANES)
@@ -79,16 +79,19 @@ static void forward_pair(const problem *p, space *w, int64_t pair) {
     int64_t n = p->n, rows = padded(n, ROWS);
     valid_keys(p, w, pair);
     int64_t wide = w->wide, deep = w->deep;
+    announce(p, pair, &p->q);
     gather(w->q, &p->q, p, pair, NULL, n, rows, deep);
     gather(w->k, &p->k, p, pair, w->key, w->keys, wide, deep);
     gather(w->v, &p->v, p, pair, w->key, w->keys, wide, deep);
     transpose(w->k_t, w->k, wide, deep);
+    announce(p, pair, &p->k);
     memset(w->sum, 0, sizeof(float) * deep);
     for (int64_t j = 0; j < w->keys; j++)
         for (int64_t c = 0; c < deep; c++) w->sum[c] += w->v[j * deep + c];
     for (int64_t i = 0; i < n; i += BLOCK) {
         int64_t own = rows - i < BLOCK ? rows - i : BLOCK;
         inhibitions(p, w, pair % p->heads, w->q + i * deep, own);
+        if (i == 0) announce(p, pair, &p->v);
         for (int64_t r = 0; p->z && r < own && i + r < n; r++)
             memcpy(p->z + (pair * n + i + r) * inhibitor_width(n), w->z + r * wide, sizeof(float) * wide);
         if (p->is_signed)
@@ -96,6 +99,7 @@ static void forward_pair(const problem *p, space *w, int64_t pair) {
         else
             inhibited_rows(w, w->h + i * deep, own, 0);
     }
+    announce(p, pair, &p->h);
     scatter(&p->h, w->h, p, pair, NULL, n, deep);
 }
 
@@ -136,8 +140,16 @@ INLINE void backward_values(const problem *p, space *w, int64_t pair, int64_t fi
     }
 }
 
+/* Functions of their own, so that their loops have all registers. */
+static ALONE void signed_values(const problem *p, space *w, int64_t pair, int64_t first, int64_t rows) {
+    backward_values(p, w, pair, first, rows, 1);
+}
+static ALONE void unsigned_values(const problem *p, space *w, int64_t pair, int64_t first, int64_t rows) {
+    backward_values(p, w, pair, first, rows, 0);
+}
+
 /* dq and dk, times SIGN and still without the factor gamma. */
-static void backward_distances(space *w, int64_t first, int64_t rows) {
+static ALONE void backward_distances(space *w, int64_t first, int64_t rows) {
     int64_t wide = w->wide, deep = w->deep, keys = w->keys;
     for (int64_t c = 0; c < deep; c += LANES)
         for (int64_t i = first; i < first + rows; i += ROWS) {
@@ -181,11 +193,14 @@ static void backward_pair(const problem *p, space *w, int64_t pair) {
     int64_t wide = w->wide, deep = w->deep;
     float factor = p->gamma[pair % p->heads] / SIGN;
     double total = 0;
+    announce(p, pair, &p->q);
     gather(w->q, &p->q, p, pair, NULL, n, rows, deep);
     gather(w->k, &p->k, p, pair, w->key, w->keys, wide, deep);
+    announce(p, pair, &p->k);
     gather(w->v, &p->v, p, pair, w->key, w->keys, wide, deep);
     gather(w->h, &p->grad_h, p, pair, NULL, n, rows, deep);
     transpose(w->v_t, w->v, wide, deep);
+    announce(p, pair, &p->v);
     memset(w->grad_q, 0, sizeof(float) * rows * deep);
     memset(w->grad_k, 0, sizeof(float) * wide * deep);
     memset(w->grad_v_t, 0, sizeof(float) * wide * deep);
@@ -195,10 +210,12 @@ static void backward_pair(const problem *p, space *w, int64_t pair) {
     for (int64_t i = 0; i < rows; i += BLOCK) {
         int64_t own = rows - i < BLOCK ? rows - i : BLOCK;
         if (p->is_signed)
-            backward_values(p, w, pair, i, own, 1);
+            signed_values(p, w, pair, i, own);
         else
-            backward_values(p, w, pair, i, own, 0);
+            unsigned_values(p, w, pair, i, own);
+        if (i == 0) announce(p, pair, &p->grad_h), announce(p, pair, &p->grad_q);
         backward_distances(w, i, own);
+        if (i == 0) announce(p, pair, &p->grad_k);
     }
     for (int64_t j = 0; j < wide; j++) total -= w->sum[j];
     p->pair_delta[pair] = total;
@@ -212,6 +229,7 @@ static void backward_pair(const problem *p, space *w, int64_t pair) {
     for (int64_t c = 0; c < deep; c++) total += w->sum[c];
     p->pair_gamma[pair] = total / SIGN;
 
+    announce(p, pair, &p->grad_v);
     transpose(w->v, w->grad_v_t, deep, wide);
     scatter(&p->grad_q, w->grad_q, p, pair, NULL, n, deep);
     scatter(&p->grad_k, w->grad_k, p, pair, w->key, w->keys, deep);
@@ -224,7 +242,6 @@ INLINE int over_pairs(const problem *p, int64_t from, int64_t to, const int is_b
     space w;
     void *memory = new_space(p, &w);
     for (int64_t pair = from; memory && pair < to; pair++) {
-        announce_next(p, pair, is_backward);
         if (is_backward)
             backward_pair(p, &w, pair);
         else

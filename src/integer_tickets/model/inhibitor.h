@@ -129,23 +129,14 @@ static void transpose(float *to, const float *from, int64_t rows, int64_t column
         }
 }
 
-/* Ask for a share of the next sentence, all heads of a token at once, as they lie in memory: the processor foresees
- * walks along memory, not the steps from token to token of one head. */
-INLINE void announce_tokens(const problem *p, const tensor *t, int64_t sentence, int64_t from, int64_t to) {
-    for (int64_t i = from; i < to; i++)
-        for (int64_t head = 0; head < p->heads; head++)
-            for (int64_t c = 0; c < p->d; c += 16)
-                __builtin_prefetch(t->data + sentence * t->batch + head * t->head + i * t->token + c, 0, 2);
-}
-
-INLINE void announce_next(const problem *p, int64_t pair, const int is_backward) {
+/* Ask for a share of one tensor of the next sentence, all heads of a token at once, as they lie in memory: the processor
+ * foresees walks along memory, not the steps from token to token of one head. A little at a time, as it can wait for a
+ * few dozen lines only. */
+INLINE void announce(const problem *p, int64_t pair, const tensor *t) {
     int64_t sentence = pair / p->heads + 1, head = pair % p->heads;
     if (sentence >= p->batch) return;
-    int64_t from = head * p->n / p->heads, to = (head + 1) * p->n / p->heads;
-    const tensor *forward[] = {&p->q, &p->k, &p->v, &p->h};
-    const tensor *backward[] = {&p->q, &p->k, &p->v, &p->grad_h, &p->grad_q, &p->grad_k, &p->grad_v};
-    if (is_backward)
-        for (int t = 0; t < 7; t++) announce_tokens(p, backward[t], sentence, from, to);
-    else
-        for (int t = 0; t < 4; t++) announce_tokens(p, forward[t], sentence, from, to);
+    for (int64_t i = head * p->n / p->heads; i < (head + 1) * p->n / p->heads; i++)
+        for (int64_t other = 0; other < p->heads; other++)
+            for (int64_t c = 0; c < p->d; c += 16)
+                __builtin_prefetch(t->data + sentence * t->batch + other * t->head + i * t->token + c, 0, 2);
 }

@@ -13,6 +13,7 @@
 /* ---- Vectors: what the C operators on them do not give ---- */
 
 #define INLINE static inline __attribute__((always_inline))
+#define ALONE __attribute__((noinline))
 
 #if defined(__AVX512F__)
 #define LANES 16
