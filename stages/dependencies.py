@@ -88,7 +88,7 @@ def rewrite(text: str) -> str:
     before, _, rest = text.partition("    deps:  # by stages.dependencies\n")
     _, outs, after = rest.partition("    outs:\n")
     sources = sorted({path for stage in (*stages_with_sources(), "sources") for path in sources_of_stage(stage)})
-    lines = "".join(f"      - {path}\n" for path in sources)
+    lines = "".join(f"      - {path}\n" for path in ("dvc.yaml", *sources))  # dvc.yaml names the stages
     return f"{before}    deps:  # by stages.dependencies\n{lines}{outs}{after}"
 
 
