@@ -7,12 +7,12 @@ import shutil
 
 from integer_tickets.errors import UserError
 from integer_tickets.files import write_text
-from stages.dependencies import ROOT, SOURCES, fingerprint, stages_with_sources
+from stages.dependencies import ROOT, SOURCES, STAGES, fingerprint
 
 
 def main() -> None:
     shutil.rmtree(ROOT / SOURCES, ignore_errors=True)
-    for stage in stages_with_sources():
+    for stage in STAGES:
         write_text(ROOT / SOURCES / f"{stage}.txt", fingerprint(stage))
 
 

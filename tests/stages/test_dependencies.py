@@ -16,10 +16,10 @@ def test_dvc_yaml_lists_the_sources_of_every_stage():
     text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
     assert dependencies.rewrite(text) == text, "dvc.yaml is behind the imports; python -m stages.dependencies"
     stages = yaml.safe_load(text)["stages"]
-    for name in dependencies.stages_with_sources():
+    for name in dependencies.STAGES:
         assert set(dependencies.sources_of_stage(name)) <= set(stages["sources"]["deps"]), name
         assert f"artifacts/sources/{name}.txt" in stages[name]["deps"]
-    assert set(stages) == {*dependencies.stages_with_sources(), "sources", *dependencies.TIMED}
+    assert set(stages) == {*dependencies.STAGES, "sources", *dependencies.TIMED}
 
 
 def test_rewriting_changes_the_sources_alone():
