@@ -21,7 +21,7 @@ from integer_tickets.training.adamw import AdamW
 from integer_tickets.training.state import fresh_state
 
 Rows = list[dict[str, Any]]
-LARGEST_PLAIN = 1 << 28  # numbers in the n x n x d tensors that the plain form makes: above, it is left out
+LARGEST_PLAIN = 1 << 24  # numbers in n x n x d tensors: above, the forms that make them or walk them are left out
 
 
 def attention_times(

@@ -8,8 +8,9 @@ Rows = list[dict[str, Any]]
 INTRODUCTION = """# How fast training is
 
 Measured by `python -m stages.training_speed`; another machine gives other numbers. Contestants take turns in
-interleaved rounds of one process with the same threads, shapes and warm-up; times are medians. A ratio below 1 is
-faster than the peer. Losing cases are shown like the others.
+interleaved rounds of one process with the same threads, shapes and warm-up; times are medians. Ratios of times are
+better below 1, ratios of speeds above. Losing cases are shown like the others. Freed memory stays with the process, so
+that no contestant pays for fresh pages: forms with large tensors gain most by it.
 """
 
 
