@@ -75,7 +75,8 @@ def near(a, b, tolerance, share=1.0):
 
 LENGTHS = [1, 2, 3, 7, 8, 9, 16, 31, 33, 64, 130]
 WIDTHS = [1, 3, 4, 8, 16, 32, 33, 64, 128]
-SHAPES = sorted({(n, d) for n in LENGTHS for d in (4, 33)} | {(n, d) for n in (9, 33) for d in WIDTHS} | {(130, 128)})
+LONG = {(130, 128), (256, 64), (512, 4), (512, 32)}
+SHAPES = sorted({(n, d) for n in LENGTHS for d in (4, 33)} | {(n, d) for n in (9, 33) for d in WIDTHS} | LONG)
 
 
 @pytest.mark.parametrize("signed", [True, False])
