@@ -12,6 +12,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ from integer_tickets.tickets.masks import dense_masks, density
 from integer_tickets.training.loop import Schedule, train
 from integer_tickets.training.state import fresh_state, load_state
 from stages.benchmark import machine
-from stages.models import build, calibration
+from stages.models import build, calibration, ladder_schedule
 
 FILE = Path("reports/training_speed.json")
 SHAPES = [(1024, 4, 8, 32), (512, 4, 16, 32), (256, 4, 32, 32), (128, 4, 64, 32), (16, 4, 256, 64)]
@@ -204,8 +205,7 @@ def ladder(study: Study | None) -> list[dict[str, Any]]:
     params, corpus = study
     torch.set_num_threads(2)
     split, selection = corpus.splits["train"], corpus.splits["selection"]
-    one = params.train
-    schedule = Schedule(3, one.batch, one.tokens, one.lr, one.warmup, one.weight_decay, 0, params.runtime.autocast)
+    schedule = ladder_schedule(params, "float", 0)
     model = build(params, corpus, "inhibitor")
     initialise(model, generator("initial", 0))
     rows: list[dict[str, Any]] = []
@@ -238,14 +238,14 @@ def autocast(study: Study | None) -> list[dict[str, Any]]:
     assert study is not None
     params, corpus = study
     torch.set_num_threads(2)
-    one, rows = params.train, []
+    rows = []
     for kind in params.grid.attentions:
         for seed in (0, 1):
             row: dict[str, Any] = {"attention": kind, "seed": seed}
             for name, on in (("float32", False), ("bf16", True)):
                 model = build(params, corpus, kind)
                 initialise(model, generator("initial", seed))
-                schedule = Schedule(3, one.batch, one.tokens, one.lr, one.warmup, one.weight_decay, seed, on)
+                schedule = replace(ladder_schedule(params, "float", seed), autocast=on)
                 splits = corpus.splits["train"], corpus.splits["selection"]
                 with tempfile.TemporaryDirectory() as folder:
                     result = train(model, fresh_state(model), *splits, schedule, {}, Path(folder))
