@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from integer_tickets.params import WEIGHT_BITS, WEIGHT_NAMES, Params, own_bits
-from integer_tickets.training.loop import Schedule, SoftLabels, train
+from integer_tickets.training.loop import SoftLabels, train
 from integer_tickets.training.state import fresh_state, load_tensors, masked
-from stages.integer_models import quantized_model, write_integer_model
+from stages.integer_models import quantized_model, tuning_schedule, write_integer_model
 from stages.models import (
     DISTILLED,
     INTEGER,
@@ -36,9 +36,7 @@ def main() -> None:
     job = begin("distill", inputs, ["train", "quantize.embedding_bits", *distilling])
     item, params, corpus, distill = job.item, job.params, job.corpus, job.params.distill
     soft = SoftLabels(load_tensors(TEACHER / "logits.safetensors")[0]["train"], distill.temperature, distill.hard)
-    size = distill.batch, params.train.tokens
-    rest = params.train.warmup, params.train.weight_decay
-    schedule = Schedule(distill.epochs, *size, distill.lr, *rest, seed=item.seed, purpose="distill")
+    schedule = tuning_schedule(params, distill, item.seed, "distill")
     for source in sources(item, params):
         name = source.name
         folder = job.work / "out" / name

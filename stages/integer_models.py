@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from integer_tickets.data.batches import Split
 from integer_tickets.data.corpus import Corpus
 from integer_tickets.errors import UserError
 from integer_tickets.integer import artefact, torch_engine
 from integer_tickets.model.lowering import lower
 from integer_tickets.model.quantized import QuantizedTransformer
-from integer_tickets.params import WEIGHT_NAMES
+from integer_tickets.params import WEIGHT_NAMES, Distill, Params, Quantize
 from integer_tickets.training import processes
-from integer_tickets.training.loop import Result, predict
+from integer_tickets.training.loop import Result, Schedule, predict
 from integer_tickets.training.state import Masks, save_model
-from stages.models import Job, finish, reported, rows_of, training_runtime
+from stages.models import Job, finish, ladder_schedule, reported, rows_of, training_runtime
 
 CHECKED = 256  # sentences on which simulation and integer engine are compared before a network is accepted
 
@@ -29,6 +29,12 @@ def quantized_model(job: Job, bits: int, masks: Masks) -> QuantizedTransformer:
     model = job.model(masks, WEIGHT_NAMES[bits])
     assert isinstance(model, QuantizedTransformer)
     return model
+
+
+def tuning_schedule(params: Params, own: Quantize | Distill, seed: int, purpose: str) -> Schedule:
+    """Epochs, batch and learning rate of an integer network's own, all else as on the ladder."""
+    schedule = replace(ladder_schedule(params, "float", seed), autocast=False)  # integers are computed in float32
+    return replace(schedule, epochs=own.epochs, batch=own.batch, lr=own.lr, purpose=purpose)
 
 
 def write_integer_model(
@@ -73,7 +79,7 @@ def ancestry(job: Job, distilled: bool) -> dict[str, Any]:
 def _compare(model: QuantizedTransformer, unit: float, logits: Tensor, corpus: Corpus) -> None:
     whole = corpus.splits["selection"]
     rows = min(CHECKED, len(whole))
-    split = Split(whole.ids[: whole.offsets[rows]], whole.offsets[: rows + 1], whole.labels[:rows])
+    split = whole.rows(np.arange(rows))
     simulated = np.rint(predict(model, split).astype(np.float64) / unit)
     if not np.array_equal(simulated, logits[:rows].numpy()):
         raise UserError("the trained simulation and the integer engine disagree; this is a defect, please report it")

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from integer_tickets.params import WEIGHT_NAMES, Params, own_bits
-from integer_tickets.training.loop import Result, Schedule, train
+from integer_tickets.training.loop import Result, train
 from integer_tickets.training.state import fresh_state, masked
-from stages.integer_models import quantized_model, write_integer_model
+from stages.integer_models import quantized_model, tuning_schedule, write_integer_model
 from stages.models import (
     INTEGER,
     Item,
@@ -29,9 +29,7 @@ def main() -> None:
     blocks = ["train", "quantize.bits", "quantize.embedding_bits", "quantize.epochs", "quantize.batch", "quantize.lr"]
     job = begin("quantize", inputs, blocks)
     item, params, variant, corpus = job.item, job.params, job.variant, job.corpus
-    size = params.quantize.batch, params.train.tokens
-    rest = params.train.warmup, params.train.weight_decay
-    schedule = Schedule(params.quantize.epochs, *size, params.quantize.lr, *rest, seed=item.seed, purpose="quantize")
+    schedule = tuning_schedule(params, params.quantize, item.seed, "quantize")
     weights, masks, parent = read_float_model(level_folder(item, params, item.level))
     for bits in own_bits(variant, params.quantize.bits):
         name = WEIGHT_NAMES[bits]

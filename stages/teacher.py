@@ -1,12 +1,14 @@
 """Stage teacher: a dense softmax Transformer trained on the labels, and its logits on train."""
 
+from dataclasses import replace
+
 import torch
 
 from integer_tickets.data.corpus import load_corpus
 from integer_tickets.model.transformer import initialise
 from integer_tickets.params import load_params
 from integer_tickets.seeds import generator
-from integer_tickets.training.loop import Schedule, predict, train
+from integer_tickets.training.loop import predict, train
 from integer_tickets.training.state import fresh_state, save_tensors
 from stages.models import (
     DATA,
@@ -16,6 +18,7 @@ from stages.models import (
     build,
     count_parameters,
     describe,
+    ladder_schedule,
     prepare_torch,
     training_runtime,
     write_float_model,
@@ -26,16 +29,14 @@ from stages.work import publish, work_folder
 def main() -> None:
     params = load_params()
     prepare_torch(params)
-    teacher, settings = params.teacher, params.train
-    chosen = [training_runtime(params), *(part.model_dump(mode="json") for part in (teacher, settings))]
+    teacher = params.teacher
+    chosen = [training_runtime(params), *(part.model_dump(mode="json") for part in (teacher, params.train))]
     work = work_folder("teacher", "teacher", chosen, PREPARED)
     corpus = load_corpus(DATA)
     model = build(params, corpus, "softmax", shape=teacher)
     initialise(model, generator("teacher", teacher.seed))
-    schedule = Schedule(
-        teacher.epochs, settings.batch, settings.tokens, teacher.lr, settings.warmup, settings.weight_decay,
-        teacher.seed, params.runtime.autocast, "teacher",
-    )  # fmt: skip
+    schedule = ladder_schedule(params, "float", teacher.seed)
+    schedule = replace(schedule, epochs=teacher.epochs, lr=teacher.lr, purpose="teacher")
     train_split, selection = corpus.splits["train"], corpus.splits["selection"]
     result = train(model, fresh_state(model), train_split, selection, schedule, {}, work / "run", label="teacher")
     save_tensors(work / "out" / "logits.safetensors", {"train": torch.from_numpy(predict(model, train_split))})

@@ -54,6 +54,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
     arguments = parser.parse_args()
     keep_memory()
+    torch.set_num_threads(1)  # except where a part says otherwise
     found: dict[str, Any] = read_json(FILE) if FILE.exists() else {}
     study = sst2(arguments.data) if arguments.data else None
     for part in arguments.parts:

@@ -26,7 +26,6 @@ INSIDE = {"distances", "inhibition", "inhibited", "scores", "weights", "weighted
 def trace(model, ids, counts):
     """Logits, and all tensors of the simulation in the order of computation, named as the reference engine does."""
     seen, blocks = {}, [f"layers.{layer}." for layer in range(len(model.layers))]
-    parts = ("query", "key", "value", "output", "up", "down")
     means = [] if model.layers[0].attention.kind == "softmax" else [f"{b}inhibited mean" for b in blocks]
     names = {
         "add_saturating": [
@@ -34,7 +33,8 @@ def trace(model, ids, counts):
             *(block + sum_ for block in blocks for sum_ in ("attention_sum", "hidden_sum")),
         ],
         "integer_norm": [*(block + name for block in blocks for name in ("attention_input", "hidden_input")), "final"],
-        "project": [block + name for block in blocks for name in parts],
+        "quantized_linears": [block + name for block in blocks for name in ("query", "key", "value")],
+        "quantized_linear": [*(block + name for block in blocks for name in ("output", "up", "down")), "classifier"],
         "context": [f"{block}context" for block in blocks],
         "_mean": [*means, "pooled"],
     }
@@ -45,11 +45,13 @@ def trace(model, ids, counts):
 
             def watched(*arguments, original=original, remaining=remaining, **named):
                 out = original(*arguments, **named)
-                seen[next(remaining)] = out.detach()
+                for tensor in out if isinstance(out, tuple) else (out,):
+                    seen[next(remaining)] = tensor.detach()
                 return out
 
             patch.setattr(owner, function, watched)
         logits = model(ids, counts).detach()
+    del seen["classifier"]  # the logits
     return logits, seen
 
 

@@ -18,6 +18,7 @@ from integer_tickets.model.quantizers import (
     inhibitor_rule,
     quantize_weight,
     quantized_linear,
+    quantized_linears,
 )
 from integer_tickets.model.rows import through
 
@@ -141,6 +142,33 @@ def test_a_linear_layer(name, large_bias, isa):
         largest = reference.grad.abs().max().item()
         assert grad.isfinite().all() and largest > 0
         torch.testing.assert_close(grad.double(), reference.grad, rtol=1e-4, atol=1e-4 * largest)
+
+
+@pytest.mark.parametrize("isa", [None, *ISAS])
+def test_layers_of_one_input_are_what_each_is_alone(isa):
+    """Also where one of them needs float64."""
+    grids = [FORMS[name] for name in ("s8", "u8", "s8")]
+    x, *_ = layer(grids[0], False)
+    log_in = torch.tensor(-4.0, requires_grad=True)
+    numbers, parts = [], []
+    for index, form in enumerate(grids):
+        _, weight, bias, log_step, _, log_out = layer(form, index == 2)
+        part = torch.nn.Linear(24, 10)
+        part.weight, part.bias = torch.nn.Parameter(weight + index * 1e-3), torch.nn.Parameter(bias)
+        log_step, log_out = log_step.clone().requires_grad_(), log_out.clone().requires_grad_()
+        numbers += [part.weight, part.bias, log_step, log_out]
+        parts.append((part, log_step, log_out, form))
+    leaves = [x.requires_grad_(), log_in, *numbers]
+    together = quantized_linears(x, log_in, parts, isa)
+    alone = [quantized_linear(x, part, log_step, log_in, log_out, form, isa) for part, log_step, log_out, form in parts]
+    assert all(torch.equal(*pair) for pair in zip(together, alone, strict=True))
+    weighs = [random(index, *out.shape) for index, out in enumerate(alone)]
+    gradients = [
+        torch.autograd.grad([(out * weigh).sum() for out, weigh in zip(outs, weighs, strict=True)], leaves)
+        for outs in (together, alone)
+    ]
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4 * other.abs().max().item())
 
 
 def test_nothing_passes_where_the_rounding_rule_saturates():

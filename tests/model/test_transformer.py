@@ -7,7 +7,7 @@ import torch
 from integer_tickets.model import transformer
 from integer_tickets.model.kernel import available
 from integer_tickets.model.rows import norm
-from integer_tickets.model.transformer import Transformer, initialise, linear_names
+from integer_tickets.model.transformer import Dropout, Transformer, initialise, linear_names
 from tests.model.conftest import KINDS, VOCABULARY, float_model, sentences, shape_of
 
 LENGTHS = [3, 0, 12, 1, 5, 12, 2, 0]
@@ -175,3 +175,21 @@ def test_an_observer_sees_tokens_and_no_padding():
     model(*sentences([3, 0, 4]))
     parts = {"qk": 32, "value": 16, "context": 16, "hidden": 24, "residual": 16}
     assert seen == {f"{name}.{layer}": (7, d) for name, d in parts.items() for layer in (0, 1)} | {"pooled": (2, 16)}
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+def test_dropout_drops_its_share_and_scales_the_rest(p):
+    dropout, x = Dropout(p).train(), torch.rand(999, 333) + 1
+    dropout.random = np.random.default_rng(5)
+    x.requires_grad_()
+    out = dropout(x)
+    kept = out != 0
+    assert abs(kept.double().mean().item() - (1 - p)) < 5 * (p * (1 - p) / x.numel()) ** 0.5
+    torch.testing.assert_close(out[kept], x[kept] / (1 - p), rtol=1e-4, atol=0)
+    out.sum().backward()
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, kept / torch.tensor(1 - p), rtol=1e-4, atol=0)
+    dropout.random = np.random.default_rng(5)
+    assert torch.equal(dropout(x), out) and not torch.equal(dropout(x), out)
+    assert torch.equal(dropout(x[:0]), x[:0])
+    assert torch.equal(dropout.eval()(x), x) and torch.equal(Dropout(0.0).train()(x), x)

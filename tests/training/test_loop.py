@@ -12,7 +12,7 @@ from integer_tickets.data.batches import Split, epoch_batches, evaluation_batche
 from integer_tickets.errors import UserError
 from integer_tickets.model.quantized import QuantizedTransformer
 from integer_tickets.model.transformer import Transformer, initialise, linear_names
-from integer_tickets.seeds import generator, seed_for
+from integer_tickets.seeds import generator
 from integer_tickets.tickets.masks import dense_masks
 from integer_tickets.training import loop
 from integer_tickets.training.adamw import AdamW
@@ -294,16 +294,18 @@ def test_equal_runs_give_equal_bytes_and_other_seeds_others(tmp_path):
     assert len({files(tmp_path / name)["rewind.safetensors"] for name in ("one", "order", "weights")}) == 3
 
 
-def test_dropout_is_a_function_of_seed_and_step(tmp_path, monkeypatch):
-    """Whatever the global generator has done before."""
-    seeds, original = [], loop._loss
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "_loss", lambda *given: (seeds.append(torch.initial_seed()), original(*given))[1])
-        first = run(tmp_path / "one", *fresh(dropout=0.5))
-    assert seeds == [seed_for("ladder dropout", 3, step) for step in range(EPOCHS * PER_EPOCH)]
+def test_dropout_is_a_function_of_seed_and_step(tmp_path):
+    """Whatever the generators have done before."""
+    model, start = fresh(dropout=0.5)
+    first = run(tmp_path / "one", model, start)
+    last = generator("ladder dropout", 3, EPOCHS * PER_EPOCH - 1, 0)
+    states = [random.bit_generator.state["state"]["inc"] for random in (model.dropout.random, last)]
+    assert states[0] == states[1]  # the same stream, further on
     torch.manual_seed(77)
     torch.rand(5)
-    assert_same(run(tmp_path / "two", *fresh(dropout=0.5)), first)
+    again, start = fresh(dropout=0.5)
+    again.dropout.random.random(5)
+    assert_same(run(tmp_path / "two", again, start), first)
     assert run(tmp_path / "three", *fresh(dropout=0.0)).history != first.history
 
 

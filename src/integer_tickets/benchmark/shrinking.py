@@ -4,18 +4,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from integer_tickets.benchmark.timing import interleaved
-from integer_tickets.data.batches import distinct
+from integer_tickets.benchmark.training import training_step
+from integer_tickets.data.batches import Split
 from integer_tickets.model.transformer import Transformer, initialise
 from integer_tickets.seeds import generator
 from integer_tickets.tickets.masks import dense_masks, density, scale_of
 from integer_tickets.tickets.structure import cut, masks_of, prune_units, sizes_of, structured_names, units_of
-from integer_tickets.training.adamw import AdamW
-from integer_tickets.training.state import State, fresh_state
+from integer_tickets.training.state import fresh_state
 
 
 def step_times(
@@ -33,8 +30,8 @@ def step_times(
     state = fresh_state(dense)
     whole = dense_masks(state.weights, structured_names(dense))
     scales, units = scale_of(state.weights, list(whole)), units_of(whole, dense.heads)
-    ids = torch.from_numpy(random.integers(shape["vocabulary"], size=(batch, tokens)))
-    labels = torch.from_numpy(random.integers(shape["classes"], size=batch))
+    ids = random.integers(shape["vocabulary"], size=batch * tokens)
+    sentences = Split(ids, np.arange(0, len(ids) + 1, tokens), random.integers(shape["classes"], size=batch))
     rows: list[dict[str, Any]] = []
     steps: dict[str, Callable[[], None]] = {}
     for target in densities:
@@ -42,22 +39,11 @@ def step_times(
         sizes = sizes_of(kept)
         heads, neurons = (sum(column) for column in zip(*sizes, strict=True))
         rows.append({"density": round(density(masks_of(kept, whole)), 6), "heads": heads, "neurons": neurons})
-        steps[f"level {len(steps)}"] = _step(Transformer(**shape, sizes=sizes), cut(state, kept), ids, labels)
+        model = Transformer(**shape, sizes=sizes)
+        model.load_state_dict(cut(state, kept).weights)
+        steps[f"level {len(steps)}"] = training_step(model, sentences, batch, batch * tokens)
     taken = interleaved(steps, rounds)
     for row, seconds in zip(rows, taken.values(), strict=True):
         low, median = (round(float(value), 3) for value in np.percentile(1000 * seconds, [10, 50]))
         row |= {"p10_ms": low, "median_ms": median, "steps": len(seconds)}
     return rows
-
-
-def _step(model: Transformer, start: State, ids: Tensor, labels: Tensor) -> Callable[[], None]:
-    """A training step as the loop makes it; the learning rate is too small to lead anywhere."""
-    optimizer, counts = AdamW(model.train(), start, 0.01, {}), torch.full((len(ids),), ids.shape[1])
-    used, places = (torch.from_numpy(array) for array in distinct(ids.numpy(), model.tokens.num_embeddings))
-
-    def step() -> None:
-        loss = F.cross_entropy(model(places, counts, optimizer.begin(used)), labels)
-        loss.backward()
-        optimizer.step(1e-6)
-
-    return step

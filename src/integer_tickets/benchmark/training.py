@@ -133,13 +133,12 @@ def step_parts(step: Callable[[], None], steps: int) -> Rows:
             step()
     events = seen.key_averages()
     total = sum(event.self_cpu_time_total for event in events) / 1000 / steps
-    rows: Rows = []
-    for part, names in PARTS.items():
-        own = sum(event.self_cpu_time_total for event in events if event.key.startswith(names)) / 1000 / steps
-        rows.append({"part": part, "ms": round(own, 3), "share": round(own / total, 4)})
-    rest = total - sum(row["ms"] for row in rows)
-    rows.append({"part": "other operations", "ms": round(rest, 3), "share": round(rest / total, 4)})
-    return rows
+    own = {
+        part: sum(event.self_cpu_time_total for event in events if event.key.startswith(names)) / 1000 / steps
+        for part, names in PARTS.items()
+    }
+    own["other operations"] = total - sum(own.values())
+    return [{"part": part, "ms": round(ms, 3), "share": round(ms / total, 4)} for part, ms in own.items()]
 
 
 def _milliseconds(seconds: np.ndarray) -> dict[str, float]:

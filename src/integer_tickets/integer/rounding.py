@@ -56,26 +56,23 @@ def rule_for(factor: ArrayLike, high: int, zero: int = 0) -> Rule:
     outputs of 16 bits within 1 + 2 (largest / smallest factor). Raises UserError where no rule exists.
     """
     if isinstance(factor, float) and 0 < factor < math.inf:  # training asks for a dozen of these at every step
-        return _rule(np.array([factor]), factor, factor, high, zero)
-    m = np.atleast_1d(np.asarray(factor, dtype=np.float64))
-    if m.ndim != 1 or m.size == 0 or not np.isfinite(m).all() or not (m > 0).all():
-        raise UserError("a scale factor must be positive and finite (one number, or one per output channel)")
-    return _rule(m, float(m.min()), float(m.max()), high, zero)
-
-
-def _rule(m: Array, smallest: float, largest: float, high: int, zero: int) -> Rule:
+        factors, smallest, largest = [factor], factor, factor
+    else:
+        m = np.atleast_1d(np.asarray(factor, dtype=np.float64))
+        if m.ndim != 1 or m.size == 0 or not np.isfinite(m).all() or not (m > 0).all():
+            raise UserError("a scale factor must be positive and finite (one number, or one per output channel)")
+        factors, smallest, largest = m.tolist(), float(m.min()), float(m.max())
     pre_shift = max(0, math.frexp(high / smallest / 32767)[1] - 1)
     pre_shift += high / smallest > 32767 * 2.0**pre_shift
     if pre_shift > 31:
         raise UserError(f"scale factor {smallest:g} is too small for an output up to {high}")
     shift = 14 - (math.frexp(largest * 2.0**pre_shift)[1] - 1)  # frexp: floor(log2) without rounding
-    multiplier = np.floor(m * 2.0 ** (pre_shift + shift) + 0.5)
-    if multiplier[-1] == 2**15 or multiplier.max() == 2**15:
+    if math.floor(largest * 2.0 ** (pre_shift + shift) + 0.5) == 2**15:
         shift -= 1
-        multiplier = np.floor(m * 2.0 ** (pre_shift + shift) + 0.5)
     if not 1 <= shift <= 30:
         raise UserError(f"scale factors {smallest:g} to {largest:g} cannot be represented for an output up to {high}")
-    return Rule(pre_shift, multiplier.astype(np.int32), shift, zero)
+    multipliers = [math.floor(m * 2.0 ** (pre_shift + shift) + 0.5) for m in factors]
+    return Rule(pre_shift, np.array(multipliers, np.int32), shift, zero)
 
 
 def half(rule: Rule) -> int:

@@ -6,13 +6,21 @@ In training, dropout is applied to the residual stream and rounded.
 
 import math
 from collections.abc import Iterable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from integer_tickets.integer import torch_ops
-from integer_tickets.integer.rounding import exp_table, length_table, rule_for
-from integer_tickets.model.quantizers import Format, best_log_step, inhibitor_rule, quantize_weight, quantized_linear
+from integer_tickets.integer.rounding import S8, S16, U8, exp_table, length_table, rule_for
+from integer_tickets.model.quantizers import (
+    Format,
+    best_log_step,
+    inhibitor_rule,
+    quantize_weight,
+    quantized_linear,
+    quantized_linears,
+)
 from integer_tickets.model.rows import NORM_UNIT, add_saturating, integer_norm, mean_over, through
 from integer_tickets.model.transformer import Attention, Layer, Transformer, token_mask
 
@@ -90,22 +98,6 @@ class QuantizedTransformer(Transformer):
             self.gains[index] = _gain(value / (headroom * largest[f"context.{index}"]))
         self.pool_gain.fill_(_gain(127 * NORM_UNIT / (headroom * largest["pooled"])))
 
-    def project(
-        self,
-        x: Tensor,
-        part: nn.Linear,
-        log_step: Tensor,
-        log_in: Tensor,
-        log_out: Tensor,
-        low: int,
-        high: int,
-        zero: int = 0,
-        bound: int = 128,
-    ) -> Tensor:
-        """A linear layer and its rounding rule: integers in, integers on the grid 2^log_out out."""
-        form = Format(self.bits, bound, low, high, zero)
-        return quantized_linear(x, part, log_step, log_in, log_out, form, self.isa)
-
     def forward(self, ids: Tensor, counts: Tensor, rows: Tensor | None = None) -> Tensor:
         valid = token_mask(ids, counts)
         gains, pool_gain = self.gains.tolist(), int(self.pool_gain)
@@ -114,7 +106,8 @@ class QuantizedTransformer(Transformer):
         log_norm = torch.tensor(math.log2(NORM_UNIT))
         weight_steps = self.weight_steps.flatten().unbind()
         activation_steps = self.activation_steps.flatten().unbind()
-        tokens = quantize_weight(self.embed(ids, rows), self.token_step, self.embedding_bits, self.isa)
+        grid = partial(quantize_weight, log_step=self.token_step, bits=self.embedding_bits, isa=self.isa)
+        tokens = grid(self.embed(ids, None)) if rows is None else self.embed(ids, grid(rows))  # the fewer numbers
         places = self.positions.weight[: ids.shape[1]]
         places = quantize_weight(places, log_residual + position_shift, 8, self.isa)
         x = self.dropout(tokens * 2**token_shift + places * 2**position_shift)
@@ -123,16 +116,19 @@ class QuantizedTransformer(Transformer):
             part = layer.attention
             steps = dict(zip(LINEARS, weight_steps[len(LINEARS) * index :], strict=False))
             log_qk, log_v, log_f = activation_steps[3 * index : 3 * index + 3]
+            values = Format(self.bits, 128, *S8)
+            near = Format(self.bits, 128, *U8, zero=128) if part.kind == "inhibitor" else values  # of q and k
+            sums, wide = Format(self.bits, 128, *S16), Format(self.bits, 255, *S16)
             u = integer_norm(x, self.isa)
-            low, high, zero = (0, 255, 128) if part.kind == "inhibitor" else (-128, 127, 0)
-            q = self.project(u, part.query, steps["query"], log_norm, log_qk, low, high, zero)
-            k = self.project(u, part.key, steps["key"], log_norm, log_qk, low, high, zero)
-            v = self.project(u, part.value, steps["value"], log_norm, log_v, -128, 127)
+            queries, keys = (part.query, steps["query"], log_qk, near), (part.key, steps["key"], log_qk, near)
+            ins = queries, keys, (part.value, steps["value"], log_v, values)
+            q, k, v = quantized_linears(u, log_norm, ins, self.isa)
             c = self.context(part, q, k, v, valid, counts, log_qk, log_v, gain)
-            r = self.project(c, part.output, steps["output"], log_v - gain, log_residual, -32768, 32767)
+            r = quantized_linear(c, part.output, steps["output"], log_v - gain, log_residual, sums, self.isa)
             x = add_saturating(x, self.dropout(r), self.isa)
-            f = self.project(integer_norm(x, self.isa), layer.up, steps["up"], log_norm, log_f, 0, 255)
-            r = self.project(f, layer.down, steps["down"], log_f, log_residual, -32768, 32767, bound=255)
+            u, hidden = integer_norm(x, self.isa), Format(self.bits, 128, *U8)
+            f = quantized_linear(u, layer.up, steps["up"], log_norm, log_f, hidden, self.isa)
+            r = quantized_linear(f, layer.down, steps["down"], log_f, log_residual, wide, self.isa)
             x = add_saturating(x, self.dropout(r), self.isa)
         total = (integer_norm(x, self.isa) * valid[..., None]).sum(1)
         pooled = self._mean(total, counts, pool_gain)

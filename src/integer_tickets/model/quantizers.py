@@ -1,6 +1,7 @@
 """Quantized linear layers and their grids: exact integers forwards, straight-through estimates backwards."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,58 +99,84 @@ def quantized_linear(
 
     The three grids are scalar tensors; the gradient is that of the layer without rounding.
     """
-    return _QuantizedLinear.apply(x, part.weight, part.bias, log_step, log_in, log_out, form, isa)
+    return quantized_linears(x, log_in, [(part, log_step, log_out, form)], isa)[0]
 
 
-class _QuantizedLinear(torch.autograd.Function):
-    """One node for the whole layer: its many small steps cost more than their arithmetic."""
+def quantized_linears(
+    x: Tensor, log_in: Tensor, parts: Sequence[tuple[nn.Linear, Tensor, Tensor, Format]], isa: str | None = None
+) -> tuple[Tensor, ...]:
+    """Several such layers of one input, each with its step, grid and format, by one product."""
+    numbers = [number for part, log_step, log_out, _ in parts for number in (part.weight, part.bias, log_step, log_out)]
+    outputs: tuple[Tensor, ...] = _QuantizedLinears.apply(x, log_in, [form for *_, form in parts], isa, *numbers)
+    return outputs
+
+
+class _QuantizedLinears(torch.autograd.Function):
+    """One node for whole layers: their many small steps cost more than their arithmetic."""
 
     @staticmethod
     def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        log_step: Tensor,
-        log_in: Tensor,
-        log_out: Tensor,
-        form: Format,
-        isa: str | None,
-    ) -> Tensor:
-        step = torch.exp2(log_step)
-        log_unit = log_step.item() + log_in.item()
-        factor = power(log_unit - log_out.item())
-        rule = None if form.real else rule_for(factor, form.high, form.zero)
-        integers, biases = integer_weights(weight, bias, step, log_unit, form, half(rule) if rule else 0, isa)
-        rows = x.flatten(0, -2).to(integers.dtype)
-        acc = torch.addmm(biases, rows, integers.T)
-        ctx.save_for_backward(rows, weight, bias, step, integers, acc)
-        ctx.numbers = log_unit, factor, form, isa
-        ctx.shapes = log_step.shape, log_in.shape, log_out.shape
-        out = requantize(acc, rule, form.low, form.high, isa) if rule else acc.double() * factor
-        return out.to(x.dtype).unflatten(0, x.shape[:-1])
+        ctx: Any, x: Tensor, log_in: Tensor, forms: Sequence[Format], isa: str | None, *numbers: Tensor
+    ) -> tuple[Tensor, ...]:
+        weights, biases, log_steps, log_outs = (numbers[column::4] for column in range(4))
+        steps, log_units, rules, integers, offsets = [], [], [], [], []
+        for weight, bias, log_step, log_out, form in zip(weights, biases, log_steps, log_outs, forms, strict=True):
+            steps.append(torch.exp2(log_step))
+            log_units.append(log_step.item() + log_in.item())
+            factor = power(log_units[-1] - log_out.item())
+            rule = None if form.real else rule_for(factor, form.high, form.zero)
+            rules.append((factor, rule))
+            extra = half(rule) if rule else 0
+            both = integer_weights(weight, bias, steps[-1], log_units[-1], form, extra, isa)
+            integers.append(both[0])
+            offsets.append(both[1])
+        together, offset = _one(integers), _one(offsets)
+        rows = x.flatten(0, -2).to(together.dtype)
+        acc = torch.addmm(offset, rows, together.T)
+        sums = [part.contiguous() for part in acc.split([len(weight) for weight in weights], -1)]
+        ctx.save_for_backward(rows, together, *sums, *weights, *biases, *steps)
+        ctx.numbers = log_units, [factor for factor, _ in rules], forms, isa
+        ctx.shapes = log_in.shape, [x.shape for x in log_steps], [x.shape for x in log_outs]
+        outputs = (
+            requantize(part, rule, form.low, form.high, isa) if rule else part.double() * factor
+            for part, (factor, rule), form in zip(sums, rules, forms, strict=True)
+        )
+        return tuple(out.to(x.dtype).unflatten(0, x.shape[:-1]) for out in outputs)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        rows, weight, bias, step, integers, acc = ctx.saved_tensors
-        log_unit, factor, form, isa = ctx.numbers
-        low, high = (-math.inf, math.inf) if form.real else (form.low - form.zero, form.high - form.zero)
-        grad_acc, slope = gate(acc, grad.flatten(0, -2).to(acc.dtype), factor, low, high, isa)
-        grad_integers = (grad_acc.T @ rows).to(weight.dtype)
-        grad_weight, by_step = weight_gradient(weight, grad_integers, step.item(), HIGHEST[form.bits], isa)
-        grad_bias = grad_acc.sum(0).double() * power(-log_unit)
-        by_out = -math.log(2) * factor * slope
-        by_unit = -by_out - math.log(2) * torch.dot(grad_bias, bias.double()).item()
-        by_logs = (by_unit + by_step, by_unit, by_out)
-        return (
-            (grad_acc @ integers).to(grad.dtype).unflatten(0, grad.shape[:-1]),
-            grad_weight,
-            grad_bias.to(bias.dtype),
-            *(step.new_full(shape, by_log) for shape, by_log in zip(ctx.shapes, by_logs, strict=True)),
-            None,
-            None,
-        )
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        rows, together, *saved = ctx.saved_tensors
+        log_units, factors, forms, isa = ctx.numbers
+        shape_in, shapes_step, shapes_out = ctx.shapes
+        count = len(forms)
+        sums, weights, biases, steps = (saved[part * count : (part + 1) * count] for part in range(4))
+        grad_accs, slopes = [], []
+        for grad, acc, factor, form in zip(grads, sums, factors, forms, strict=True):
+            low, high = (-math.inf, math.inf) if form.real else (form.low - form.zero, form.high - form.zero)
+            grad_acc, slope = gate(acc, grad.flatten(0, -2).to(acc.dtype), factor, low, high, isa)
+            grad_accs.append(grad_acc)
+            slopes.append(slope)
+        grad_all = _one(grad_accs, -1)
+        sizes = [len(weight) for weight in weights]
+        grad_integers = (grad_all.T @ rows).to(weights[0].dtype).split(sizes)
+        grad_offsets = grad_all.sum(0).double().split(sizes)
+        by_in, others = 0.0, []
+        for index, (weight, bias, step, form) in enumerate(zip(weights, biases, steps, forms, strict=True)):
+            grad_weight, by_step = weight_gradient(weight, grad_integers[index], step.item(), HIGHEST[form.bits], isa)
+            grad_bias = grad_offsets[index] * power(-log_units[index])
+            by_out = -math.log(2) * factors[index] * slopes[index]
+            by_unit = -by_out - math.log(2) * torch.dot(grad_bias, bias.double()).item()
+            by_in += by_unit
+            by_logs = step.new_full(shapes_step[index], by_unit + by_step), step.new_full(shapes_out[index], by_out)
+            others += [grad_weight, grad_bias.to(bias.dtype), *by_logs]
+        grad_x = (grad_all @ together).to(grads[0].dtype).unflatten(0, grads[0].shape[:-1])
+        return grad_x, step.new_full(shape_in, by_in), None, None, *others
+
+
+def _one(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
+    """Tensors one after the other, in the widest of their types."""
+    return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors), axis)
 
 
 def best_log_step(weight: Tensor, bits: int) -> float:

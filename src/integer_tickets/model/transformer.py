@@ -39,6 +39,27 @@ def token_mask(ids: Tensor, counts: Tensor) -> Tensor:
     return torch.arange(ids.shape[1], device=ids.device) < counts[:, None]
 
 
+class Dropout(nn.Module):
+    """Dropout whose masks come from a NumPy stream, `random`: the same on every device and for every number of threads.
+
+    On a CPU 16 bits of it for every number take a tenth of the time of PyTorch's generator; the share that is dropped
+    is therefore p to the nearest 1/65536, and the rest is scaled up by exactly that share.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.dropped = min(round(p * 65536), 65535)
+        self.random = np.random.default_rng(0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (self.training and self.dropped):
+            return x
+        words = self.random.integers(0, 2**64, -(-x.numel() // 4), np.uint64)
+        numbers = torch.from_numpy(words.view(np.int16)[: x.numel()].reshape(x.shape))
+        kept = (numbers >= self.dropped - 32768).to(x.device, x.dtype)
+        return x * kept.mul_(65536 / (65536 - self.dropped))
+
+
 class Attention(nn.Module):
     """Multi-head attention; the two kinds share every linear layer.
 
@@ -139,7 +160,7 @@ class Transformer(nn.Module):
             for own_heads, own_hidden in ([(heads, hidden)] * layers if sizes is None else sizes)
         )
         self.classifier = nn.Linear(width, classes)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.observe: Callable[[str, Tensor], None] | None = None
 
     def blocks(self) -> Iterator[Layer]:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from integer_tickets.data.batches import Split, distinct, epoch_batches, evaluation_batches, pad
 from integer_tickets.errors import UserError
 from integer_tickets.model.transformer import Transformer
-from integer_tickets.seeds import generator, seed_for
+from integer_tickets.seeds import generator
 from integer_tickets.training import processes
 from integer_tickets.training.adamw import AdamW
 from integer_tickets.training.state import State, Weights, load_state, save_state, weights_of
@@ -96,7 +96,6 @@ def train(
     state, result = _resume(checkpoint, start)
     optimizer = AdamW(model, state, schedule.weight_decay, masks)
     vocabulary = model.tokens.num_embeddings
-    dropout = model.dropout.p > 0
 
     step = state.step
     if keep_at == step and not checkpoint.exists():
@@ -108,9 +107,7 @@ def train(
         model.train()
         total = torch.zeros((), device=device)
         for indices in left:
-            if dropout:
-                seeds = [schedule.seed, step, *([processes.rank()] if processes.rank() else [])]
-                torch.manual_seed(seed_for(f"{schedule.purpose} dropout", *seeds))
+            model.dropout.random = generator(f"{schedule.purpose} dropout", schedule.seed, step, processes.rank())
             batch, lengths = pad(train_split, indices)
             occurring, places = distinct(batch, vocabulary)  # in all shares: each process updates the same rows
             own = processes.share(len(indices))
