@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ from stages.models import build, calibration, ladder_schedule
 FILE = Path("reports/training_speed.json")
 SHAPES = [(1024, 4, 8, 32), (512, 4, 16, 32), (256, 4, 32, 32), (128, 4, 64, 32), (16, 4, 256, 64)]
 ROUNDS = 9
+HUGGING_FACE = "Hugging Face Trainer, float32"
 LEVELS = 10
 """Of the ladder that is timed on SST-2."""
 
@@ -148,52 +150,47 @@ def trainer(study: Study | None) -> list[dict[str, Any]]:
     assert study is not None
     params, corpus = study
     split = corpus.splits["train"]
-    chosen = np.sort(generator("trainer rows", 0).permutation(len(split))[:20000])
+    chosen = np.sort(generator("trainer rows", 0).permutation(len(split))[:10000])
     part = split.rows(chosen)
     tokens = int(part.lengths.sum())
     shape: dict[str, Any] = {
         "vocabulary": corpus.tokenizer.size, "positions": corpus.tokenizer.positions, "classes": len(corpus.labels),
         "width": 128, "layers": 2, "heads": 4, "hidden": 512, "dropout": 0.1,
     }  # fmt: skip
-    everything = np.arange(len(part))
+    few = part.rows(np.arange(64))  # the loop looks at the selection split after an epoch
 
-    def ours(kind: str, autocast: bool) -> Callable[[], float]:
-        def run() -> float:
-            model = Transformer(**shape, attention=kind, isa="native")
-            initialise(model, generator("speed", 0))
-            batch = params.train.batch
-            schedule = Schedule(1, batch, params.train.tokens, 1e-3, 0.1, 0.01, 0, autocast)
-            few = part.rows(everything[:64])  # the loop looks at the selection split after an epoch
-            with tempfile.TemporaryDirectory() as folder:
-                begin = time.perf_counter()
-                train(model, fresh_state(model), part, few, schedule, {}, Path(folder), label=kind)
-                return time.perf_counter() - begin
+    def ours(kind: str, batch: int, autocast: bool) -> float:
+        model = Transformer(**shape, attention=kind, isa="native")
+        initialise(model, generator("speed", 0))
+        schedule = Schedule(1, batch, params.train.tokens, 1e-3, 0.1, 0.01, 0, autocast)
+        with tempfile.TemporaryDirectory() as folder:
+            begin = time.perf_counter()
+            train(model, fresh_state(model), part, few, schedule, {}, Path(folder), label=kind)
+            return time.perf_counter() - begin
 
-        return run
-
-    contestants: dict[str, Callable[[], float]] = {
-        "Inhibitor, bf16 products": ours("inhibitor", True),
-        "Inhibitor, float32": ours("inhibitor", False),
-        "softmax, bf16 products": ours("softmax", True),
-        "softmax, float32": ours("softmax", False),
-        "Hugging Face Trainer, float32": lambda: bert_trainer_seconds(
-            shape, part, everything, params.train.batch, False
-        ),
-        "Hugging Face Trainer, bf16": lambda: bert_trainer_seconds(shape, part, everything, params.train.batch, True),
+    peer = partial(bert_trainer_seconds, shape, part)
+    contestants: dict[str, Callable[[int], float]] = {
+        "Inhibitor, bf16 products": lambda batch: ours("inhibitor", batch, True),
+        "Inhibitor, float32": lambda batch: ours("inhibitor", batch, False),
+        "softmax, bf16 products": lambda batch: ours("softmax", batch, True),
+        "softmax, float32": lambda batch: ours("softmax", batch, False),
+        HUGGING_FACE: lambda batch: peer(batch),
+        "Hugging Face Trainer, bf16": lambda batch: peer(batch, bf16=True),
+        "Hugging Face Trainer, float32, BERT as it comes": lambda batch: peer(batch, as_it_comes=True),
     }
     rows: list[dict[str, Any]] = []
-    for threads in (1, 2):
+    for threads, batch in ((1, 16), (1, 32), (1, params.train.batch), (2, params.train.batch)):
         torch.set_num_threads(threads)
         taken: dict[str, list[float]] = {name: [] for name in contestants}
-        for _ in range(2):
+        for _ in range(3):
             for name, run in contestants.items():
-                taken[name].append(run())
-                print(f"{threads} threads, {name}: {taken[name][-1]:.1f} s", flush=True)
-        base = float(np.median(taken["Hugging Face Trainer, float32"]))
+                taken[name].append(run(batch))
+                print(f"{threads} threads, batch {batch}, {name}: {taken[name][-1]:.1f} s", flush=True)
+        base = float(np.median(taken[HUGGING_FACE]))
         for name, seconds in taken.items():
             median = float(np.median(seconds))
             rows.append({
-                "threads": threads, "name": name, "tokens_per_second": round(tokens / median),
+                "batch": batch, "threads": threads, "name": name, "tokens_per_second": round(tokens / median),
                 "ratio": round(base / median, 3),
             })  # fmt: skip
     torch.set_num_threads(1)

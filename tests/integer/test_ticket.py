@@ -21,13 +21,13 @@ def path(tmp_path, random_network, random_tokenizer):
 
 
 def test_names():
-    assert integer_tickets.engines()[0] == "reference" and "torch" in integer_tickets.engines()
+    assert set(integer_tickets.engines()) >= {"reference", "torch"}
     assert {"Ticket", "engines", "load"} == set(integer_tickets.__all__)
     with pytest.raises(AttributeError, match="nothing"):
         integer_tickets.nothing  # noqa: B018
 
 
-@pytest.mark.parametrize("engine", [None, "reference", "torch"])
+@pytest.mark.parametrize("engine", [None, *integer_tickets.engines()])
 def test_classify(path, engine):
     ticket = integer_tickets.load(str(path))
     logits = ticket.logits(TEXTS, engine)
@@ -51,21 +51,22 @@ def test_wrong_use(path, tmp_path, monkeypatch):
     ticket = integer_tickets.load(path)
     with pytest.raises(TypeError, match="a list of texts"):
         ticket.classify("a text")
-    with pytest.raises(UserError, match="no engine 'abacus'; here run reference, torch"):
+    with pytest.raises(UserError, match=r"no engine 'abacus'; here run .*reference, torch"):
         ticket.classify(["a"], "abacus")
     with pytest.raises(UserError, match="no such file"):
         integer_tickets.load(tmp_path / "nothing")
     monkeypatch.setattr(engines, "find_spec", lambda name: None)
-    assert integer_tickets.engines() == ["reference"]
+    assert integer_tickets.engines()[-1] == "reference"
     for engine in ("torch", "torch:cuda"):
-        with pytest.raises(UserError, match=f"engine '{engine}' needs torch, which is not installed; here run ref"):
+        with pytest.raises(UserError, match=f"engine '{engine}' needs torch, which is not installed; here run "):
             ticket.classify(["a"], engine)
 
 
 @pytest.mark.parametrize("engine", integer_tickets.engines())
 def test_engines_conform_to_the_kit(engine):
     report = conformance.check(engine)
-    assert report.engine == engine and report.sentences > 20 and report.tensors > 500
+    assert report.engine == engine and report.sentences > 20
+    assert report.tensors > (80 if engine == "native" else 500)  # which shows no tensor but the logits
     assert report.mismatches == ()
 
 

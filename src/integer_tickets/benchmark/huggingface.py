@@ -4,7 +4,6 @@ import tempfile
 import time
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import Dataset
 
@@ -12,12 +11,9 @@ from integer_tickets.data.batches import Split
 
 
 class _Rows(Dataset[dict[str, Any]]):
-    def __init__(self, split: Split, rows: np.ndarray) -> None:
-        bounds = zip(split.offsets[rows], split.offsets[rows + 1], strict=True)
-        self.items = [
-            {"input_ids": split.ids[a:b].tolist(), "labels": int(label)}
-            for (a, b), label in zip(bounds, split.labels[rows], strict=True)
-        ]
+    def __init__(self, split: Split) -> None:
+        bounds = zip(split.offsets[:-1], split.offsets[1:], split.labels, strict=True)
+        self.items = [{"input_ids": split.ids[a:b].tolist(), "labels": int(label)} for a, b, label in bounds]
 
     def __len__(self) -> int:
         return len(self.items)
@@ -38,11 +34,14 @@ def _collate(items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
     return {"input_ids": ids, "attention_mask": mask, "labels": labels}
 
 
-def bert_trainer_seconds(shape: dict[str, Any], split: Split, rows: np.ndarray, batch: int, bf16: bool) -> float:
-    """Seconds of one epoch over `rows` of a split under Trainer: softmax SDPA, dynamic padding, groups by length.
+def bert_trainer_seconds(
+    shape: dict[str, Any], split: Split, batch: int, *, bf16: bool = False, as_it_comes: bool = False
+) -> float:
+    """Seconds of one epoch over a split under Trainer: softmax SDPA, dynamic padding, groups by length.
 
-    shape: vocabulary, positions, classes, width, layers, heads, hidden, dropout. Nothing is saved or evaluated.
-    Raises ImportError where transformers or accelerate is missing.
+    shape: vocabulary, positions, classes, width, layers, heads, hidden, dropout. The model computes what ours does
+    (ReLU, no dropout of attention weights), or `as_it_comes` what BERT does (GELU, `dropout` there too). Nothing is
+    saved or evaluated. Raises ImportError where transformers or accelerate is missing.
     """
     from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
 
@@ -54,9 +53,9 @@ def bert_trainer_seconds(shape: dict[str, Any], split: Split, rows: np.ndarray, 
         intermediate_size=shape["hidden"],
         max_position_embeddings=shape["positions"],
         num_labels=shape["classes"],
-        hidden_act="relu",
+        hidden_act="gelu" if as_it_comes else "relu",
         hidden_dropout_prob=shape["dropout"],
-        attention_probs_dropout_prob=0.0,
+        attention_probs_dropout_prob=shape["dropout"] if as_it_comes else 0.0,
         attn_implementation="sdpa",
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -66,7 +65,7 @@ def bert_trainer_seconds(shape: dict[str, Any], split: Split, rows: np.ndarray, 
             dataloader_num_workers=0, seed=0, **_grouped(TrainingArguments),
         )  # fmt: skip
         trainer = Trainer(
-            model=BertForSequenceClassification(config), args=arguments, train_dataset=_Rows(split, rows),
+            model=BertForSequenceClassification(config), args=arguments, train_dataset=_Rows(split),
             data_collator=_collate,
         )  # fmt: skip
         begin = time.perf_counter()

@@ -7,11 +7,12 @@ from importlib.util import find_spec
 from typing import Protocol
 
 from integer_tickets.errors import UserError
+from integer_tickets.integer import native_engine
 from integer_tickets.integer.network import IntegerNetwork
 from integer_tickets.integer.rounding import Array
 
-ENGINES = ("reference", "torch", "torch:cuda")
-"""NumPy (the default), PyTorch on the processor, PyTorch on a GPU."""
+ENGINES = ("native", "reference", "torch", "torch:cuda")
+"""C, where a compiler is found; NumPy; PyTorch on the processor and on a GPU. The first that runs is the default."""
 
 
 class Engine(Protocol):
@@ -27,19 +28,21 @@ def engines() -> list[str]:
 
 def engine(name: str | None = None) -> Engine:
     """The engine of that name, or the default. Raises UserError if there is none or it does not run here."""
-    name = name or ENGINES[0]
+    name = name or next(own for own in ENGINES if _lacks(own) is None)
     if name not in ENGINES:
         raise UserError(f"no engine {name!r}; here run {', '.join(engines())}")
     lacks = _lacks(name)
     if lacks is not None:
         raise UserError(f"engine {name!r} needs {lacks}; here run {', '.join(engines())}")
-    module = "reference" if name == "reference" else "torch_engine"
+    module = {"native": "native_engine", "reference": "reference"}.get(name, "torch_engine")
     run: Callable[..., Array] = import_module(f"integer_tickets.integer.{module}").logits
     return partial(run, device="cuda") if name == "torch:cuda" else run
 
 
 def _lacks(name: str) -> str | None:
     """What an engine needs and does not find here."""
+    if name == "native":
+        return native_engine.available()
     if name.startswith("torch") and find_spec("torch") is None:
         return "torch, which is not installed"
     if name == "torch:cuda" and not import_module("torch").cuda.is_available():

@@ -1,0 +1,223 @@
+"""An integer network as plain arrays: what the C sources read, one field for each of ticket.h."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from integer_tickets.errors import UserError
+from integer_tickets.integer.network import Inhibitor, IntegerNetwork, Layer, Linear, roles
+from integer_tickets.integer.rounding import Array
+from integer_tickets.integer.tokenizer import FIRST_PIECE, Tokenizer
+
+LARGEST_INDEX = 2**16 - 1
+ROWS, TOGETHER, GROUP = 8, 4, 4  # of fast.h
+
+
+@dataclass(frozen=True, eq=False)
+class FlatLinear:
+    """`ticket_linear`: int8 weights, row by row; where zeros are left out, uint16 columns and uint32 row starts."""
+
+    weight: Array
+    column: Array | None
+    start: Array | None
+    bias: Array
+    multiplier: Array | None
+    rows: int
+    columns: int
+    per_row: int
+    pre_shift: int
+    shift: int
+
+
+@dataclass(frozen=True, eq=False)
+class FlatLayer:
+    """`ticket_layer`."""
+
+    query: FlatLinear
+    key: FlatLinear
+    value: FlatLinear
+    output: FlatLinear
+    up: FlatLinear
+    down: FlatLinear
+    multiplier: Array
+    offset: Array | None
+    shift: Array
+    pre_shift: Array | None
+    table: Array | None
+    heads: int
+    gain: int
+    is_signed: int
+
+
+@dataclass(frozen=True, eq=False)
+class FlatTokenizer:
+    """`ticket_tokenizer`."""
+
+    bytes: Array
+    start: Array
+    id: Array
+    begins: int
+    count: int
+    size: int
+
+
+@dataclass(frozen=True, eq=False)
+class FlatNetwork:
+    """`ticket`."""
+
+    tokens: Array
+    positions: Array
+    layers: tuple[FlatLayer, ...]
+    classifier: FlatLinear
+    length_multiplier: Array
+    length_shift: Array
+    tokenizer: FlatTokenizer
+    vocabulary: int
+    length: int
+    width: int
+    head_width: int
+    depth: int
+    classes: int
+    inner: int
+    hidden: int
+    token_shift: int
+    position_shift: int
+    pool_gain: int
+
+
+@dataclass(frozen=True)
+class Form:
+    """How the steps in C want linear layers.
+
+    grouped: weights by 8 rows and 4 columns, as fast.h says, else row by row; wide: in 16 bits each; sparse: where at
+    most this share of the groups (or of the weights) has a number that is not 0, only these are kept.
+    """
+
+    grouped: bool
+    wide: bool
+    sparse: float
+
+
+PLAIN = Form(grouped=False, wide=False, sparse=0.7)
+
+
+def flatten(network: IntegerNetwork, tokenizer: Tokenizer | None, form: Form = PLAIN) -> FlatNetwork:
+    """The network for steps of that form. Raises UserError where a number does not fit."""
+    inner = [len(layer.query.weight) for layer in network.layers]
+    hidden = [len(layer.up.weight) for layer in network.layers]
+    return FlatNetwork(
+        tokens=network.tokens.weight,
+        positions=network.positions.weight,
+        layers=tuple(_layer(layer, form) for layer in network.layers),
+        classifier=_linear(network.classifier, 0, Form(False, False, 0.0)),
+        length_multiplier=network.length_multiplier.astype(np.int16),
+        length_shift=network.length_shift.astype(np.uint8),
+        tokenizer=_tokenizer(tokenizer),
+        vocabulary=len(network.tokens.weight),
+        length=len(network.positions.weight),
+        width=network.width,
+        head_width=network.width // network.heads,
+        depth=len(network.layers),
+        classes=len(network.labels),
+        inner=max(inner, default=0),
+        hidden=max(hidden, default=0),
+        token_shift=network.tokens.shift,
+        position_shift=network.positions.shift,
+        pool_gain=network.pool_gain,
+    )
+
+
+def _layer(layer: Layer, form: Form) -> FlatLayer:
+    attention = layer.attention
+    own = roles(attention)
+    linears = {
+        # bytes from up are what they are; all others are kept 128 above
+        name: _linear(getattr(layer, name), 0 if name == "down" else 128, form)
+        for name in own
+    }
+    return FlatLayer(
+        **linears,
+        multiplier=attention.multiplier.astype(np.int16),
+        offset=attention.offset if isinstance(attention, Inhibitor) else None,
+        shift=attention.shift.astype(np.uint8),
+        pre_shift=None if isinstance(attention, Inhibitor) else attention.pre_shift.astype(np.uint8),
+        table=None if isinstance(attention, Inhibitor) else attention.table,
+        heads=layer.heads,
+        gain=attention.gain,
+        is_signed=int(isinstance(attention, Inhibitor) and attention.signed),
+    )
+
+
+def _linear(linear: Linear, above: int, form: Form) -> FlatLinear:
+    weight, rule = linear.weight, linear.rule
+    # The bytes are `above` higher than the values; modulo 2^32, as in C.
+    bias = (linear.bias.astype(np.int64) - above * weight.sum(1, dtype=np.int64)) & 0xFFFFFFFF
+    if form.grouped:
+        bias = np.pad(bias, (0, -len(bias) % ROWS))
+    values, column, start = (_in_groups if form.grouped else _in_rows)(weight, form)
+    return FlatLinear(
+        weight=values,
+        column=column,
+        start=start,
+        bias=bias.astype(np.uint32).view(np.int32),
+        multiplier=None if rule is None else rule.multiplier.astype(np.int16),
+        rows=len(weight),
+        columns=weight.shape[1],
+        per_row=int(rule is not None and len(rule.multiplier) > 1),
+        pre_shift=0 if rule is None else rule.pre_shift,
+        shift=0 if rule is None else rule.shift,
+    )
+
+
+_Parts = tuple[Array, Array | None, Array | None]
+"""Weights, their columns (or those of groups), and where rows begin."""
+
+
+def _in_rows(weight: Array, form: Form) -> _Parts:
+    alive = weight != 0
+    if alive.mean() > form.sparse or weight.shape[1] > LARGEST_INDEX + 1:
+        return weight.reshape(-1), None, None
+    start = np.concatenate([[0], np.cumsum(alive.sum(1))]).astype(np.uint32)
+    return weight[alive], np.nonzero(alive)[1].astype(np.uint16), start
+
+
+def _in_groups(weight: Array, form: Form) -> _Parts:
+    rows, columns = weight.shape
+    weight = np.pad(weight, ((0, -rows % ROWS), (0, -columns % GROUP)))
+    groups = weight.reshape(len(weight), -1, GROUP)
+    alive = groups.any(-1).reshape(-1, TOGETHER, groups.shape[1])
+    fullest = alive.sum(-1).max(-1)  # of every few rows that are computed together
+    column = start = None
+    if fullest.mean() <= form.sparse * groups.shape[1] and groups.shape[1] <= LARGEST_INDEX + 1:
+        start = np.concatenate([[0], np.cumsum(fullest)]).astype(np.uint32)
+        column = np.zeros((int(start[-1]), TOGETHER), np.uint16)
+        kept = np.zeros((*column.shape, GROUP), np.int8)
+        quads, rest, where = np.nonzero(alive)  # in the order of rows
+        place = start[quads] + alive.cumsum(-1)[quads, rest, where] - 1
+        column[place, rest] = where
+        kept[place, rest] = groups.reshape(-1, TOGETHER, *groups.shape[1:])[quads, rest, where]
+        groups = kept
+    else:
+        groups = groups.reshape(-1, ROWS, *groups.shape[1:]).swapaxes(1, 2)
+    if form.wide:
+        groups = groups[..., [0, 2, 1, 3]].astype("<i2")
+    return np.ascontiguousarray(groups).view(np.int8).reshape(-1), None if column is None else column.reshape(-1), start
+
+
+def _tokenizer(tokenizer: Tokenizer | None) -> FlatTokenizer:
+    if tokenizer is None or tokenizer.kind == "hash":
+        none = np.zeros(0, np.uint8)
+        size = FIRST_PIECE + 1 if tokenizer is None else tokenizer.size
+        return FlatTokenizer(none, np.zeros(1, np.uint32), none.astype(np.uint16), 0, 0, size)
+    if tokenizer.size > LARGEST_INDEX:
+        raise UserError(f"tokenizer: {tokenizer.size} ids, at most {LARGEST_INDEX} for C")
+    order = sorted(range(len(tokenizer.pieces)), key=lambda i: (tokenizer.continues[i], tokenizer.pieces[i]))
+    pieces = [tokenizer.pieces[i] for i in order]
+    return FlatTokenizer(
+        bytes=np.frombuffer(b"".join(pieces), np.uint8),
+        start=np.concatenate([[0], np.cumsum([len(piece) for piece in pieces])]).astype(np.uint32),
+        id=(FIRST_PIECE + np.array(order)).astype(np.uint16),
+        begins=sum(not continues for continues in tokenizer.continues),
+        count=len(pieces),
+        size=tokenizer.size,
+    )

@@ -1,0 +1,40 @@
+/* Many sentences: side by side in as many lanes as stay in the nearest caches. */
+#include "ticket.h"
+
+/* How the steps were compiled: 0 in plain C, 1 for AVX2, 2 for AVX-512 with VNNI. */
+int32_t ticket_form(void) {
+#if defined(TICKET_PLAIN) || !defined(__AVX2__)
+    return 0;
+#elif defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512VL__)
+    return 2;
+#else
+    return 1;
+#endif
+}
+
+/* How many lanes `ticket_batch` takes at once, if no sentence is longer. */
+static int32_t chunk(const ticket *net, int32_t most) {
+    int32_t lanes = most > net->length ? most : net->length;
+    return (lanes + TICKET_BLOCK - 1) / TICKET_BLOCK * TICKET_BLOCK;
+}
+
+size_t ticket_batch_space(const ticket *net, int32_t most) { return ticket_space(net, chunk(net, most)); }
+
+/* As ticket_logits, but for any number of sentences; they are taken `most` lanes at a time. */
+void ticket_batch(const ticket *net, const int32_t *ids, const int64_t *ends, int64_t sentences, int32_t most,
+                  int32_t *logits, void *space) {
+    enum { TOGETHER = 64 };
+    int32_t own[TOGETHER];
+    for (int64_t first = 0; first < sentences;) {
+        int64_t from = first ? ends[first - 1] : 0;
+        int32_t number = 0, used = 0;
+        while (number < TOGETHER && first + number < sentences) {
+            int64_t end = ends[first + number] - from;
+            if (number && end > most) break;
+            own[number++] = used = (int32_t)end;
+        }
+        int32_t lanes = (used + TICKET_BLOCK - 1) / TICKET_BLOCK * TICKET_BLOCK;
+        ticket_logits(net, ids + from, own, number, lanes, logits + first * net->classes, space);
+        first += number;
+    }
+}

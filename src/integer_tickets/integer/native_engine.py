@@ -1,0 +1,140 @@
+"""The native engine: the C sources of `native`, compiled at first use; bit for bit what the reference computes."""
+
+import ctypes
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from integer_tickets.integer.building import ISA_FLAGS, shared_library
+from integer_tickets.integer.flat import PLAIN, FlatLayer, FlatLinear, FlatNetwork, FlatTokenizer, Form, flatten
+from integer_tickets.integer.network import IntegerNetwork
+from integer_tickets.integer.rounding import Array
+
+FOLDER = Path(__file__).parent / "native"
+FLAGS = ("-std=c99", "-O3", "-Wall", "-Wextra", "-Werror")
+LANES = 64
+"""Tokens that are computed side by side."""
+BYTES = ("per_row", "pre_shift", "shift", "gain", "is_signed", "token_shift", "position_shift", "pool_gain")
+
+
+def _structure(flat: type) -> type[ctypes.Structure]:
+    """The C structure of a flat dataclass: arrays as pointers, numbers as int32 but for the small ones of `BYTES`."""
+
+    def kind(name: str, annotation: Any) -> Any:
+        if annotation is int:
+            return ctypes.c_uint8 if name in BYTES else ctypes.c_int32
+        return _STRUCTURES.get(annotation, ctypes.c_void_p)
+
+    members = [(field.name, kind(field.name, field.type)) for field in fields(flat)]
+    return type(flat.__name__, (ctypes.Structure,), {"_fields_": members})
+
+
+_STRUCTURES: dict[type, type[ctypes.Structure]] = {}
+for _flat in (FlatLinear, FlatLayer, FlatTokenizer, FlatNetwork):
+    _STRUCTURES[_flat] = _structure(_flat)
+
+
+class Prepared:
+    """A network as the C sources want it, with all memory that it points into."""
+
+    def __init__(self, flat: FlatNetwork) -> None:
+        self.alive: list[Any] = []
+        self.structure = self._filled(flat)
+        self.flat = flat
+
+    def _filled(self, flat: Any) -> Any:
+        filled = _STRUCTURES[type(flat)]()
+        for field in fields(flat):
+            setattr(filled, field.name, self._member(getattr(flat, field.name)))
+        return filled
+
+    def _member(self, value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            value = np.ascontiguousarray(value)
+            self.alive.append(value)
+            return value.ctypes.data
+        if isinstance(value, tuple):
+            array = (_STRUCTURES[FlatLayer] * len(value))(*map(self._filled, value))
+            self.alive.append(array)
+            return ctypes.addressof(array)
+        return self._filled(value) if is_dataclass(value) else value
+
+
+@cache
+def _load(isa: str) -> ctypes.CDLL | str:
+    """The library, or the reason in one line why there is none."""
+    try:
+        loaded = shared_library(f"engine-{isa}", FOLDER, (*FLAGS, *ISA_FLAGS[isa]))
+    except OSError as error:
+        return str(error)
+    pointer, size, int32 = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int32
+    loaded.ticket_batch_space.argtypes, loaded.ticket_batch_space.restype = (pointer, int32), size
+    loaded.ticket_batch.argtypes = (pointer, pointer, pointer, ctypes.c_int64, int32, pointer, pointer)
+    loaded.ticket_batch.restype = None
+    return loaded
+
+
+def available(isa: str = "native") -> str | None:
+    """None where the engine runs here, else the reason in one line."""
+    loaded = _load(isa)
+    return loaded if isinstance(loaded, str) else None
+
+
+def library(isa: str) -> ctypes.CDLL:
+    loaded = _load(isa)
+    if isinstance(loaded, str):
+        raise OSError(loaded)
+    return loaded
+
+
+FORMS = (PLAIN, Form(grouped=True, wide=True, sparse=0.6), Form(grouped=True, wide=False, sparse=0.6))
+"""What the steps in plain C want, those for AVX2, and those for AVX-512."""
+
+_prepared: WeakKeyDictionary[IntegerNetwork, dict[int, Prepared]] = WeakKeyDictionary()
+
+
+def prepared(network: IntegerNetwork, isa: str) -> Prepared:
+    form, known = library(isa).ticket_form(), _prepared.setdefault(network, {})
+    if form not in known:
+        known[form] = Prepared(flatten(network, None, FORMS[form]))
+    return known[form]
+
+
+def logits(network: IntegerNetwork, batch: Sequence[Sequence[int]], threads: int = 1, isa: str = "native") -> Array:
+    """int32 logits (batch, classes) of sentences given as token ids, 0 to `positions` of them each."""
+    own, loaded = prepared(network, isa), library(isa)
+    ends = np.cumsum([len(ids) for ids in batch], dtype=np.int64)
+    ids = np.fromiter((token for row in batch for token in row), np.int32, ends[-1] if len(ends) else 0)
+    _check(own.flat, ids, ends)
+    result = np.empty((len(batch), own.flat.classes), np.int32)
+    address = ctypes.addressof(own.structure)
+
+    def run(first: int, last: int) -> None:
+        before = int(ends[first - 1]) if first else 0
+        space = np.empty(loaded.ticket_batch_space(address, LANES) + 64, np.uint8)
+        part = np.ascontiguousarray(ends[first:last] - before)
+        loaded.ticket_batch(
+            address, ids[before:].ctypes.data, part.ctypes.data, last - first, LANES, result[first:].ctypes.data,
+            -(-space.ctypes.data // 64) * 64,
+        )  # fmt: skip
+
+    bounds = [len(batch) * part // threads for part in range(threads + 1)]
+    if threads == 1:
+        run(0, len(batch))
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(run, bounds, bounds[1:]))
+    return result
+
+
+def _check(flat: FlatNetwork, ids: Array, ends: Array) -> None:
+    if len(ids) and not (ids.min() >= 0 and ids.max() < flat.vocabulary):
+        raise ValueError(f"token ids must lie in 0..{flat.vocabulary - 1}")
+    if len(ends) and np.diff(ends, prepend=0).max() > flat.length:
+        raise ValueError(f"a sentence has more than {flat.length} tokens")

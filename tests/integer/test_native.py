@@ -1,0 +1,147 @@
+"""The native engine: every form of its steps gives the integers of the reference, and holds no float."""
+
+import ctypes
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from integer_tickets.integer import building, native_engine, reference
+from integer_tickets.integer.building import ISA_FLAGS
+
+KINDS = ["inhibitor", "unsigned", "softmax"]
+SHAPES = [  # d, heads, hidden: whole groups of 4, and such as leave some over
+    (32, 4, 48),
+    (12, 6, 7),
+    (24, 1, 1),
+    (7, 7, 70),
+    (65, 5, 33),
+    (130, 2, 20),
+]
+
+pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+
+
+def runs(isa):
+    flags = {"avx2": "avx2"}.get(isa)
+    try:
+        with open("/proc/cpuinfo", encoding="ascii") as file:
+            return flags is None or flags in file.read()
+    except OSError:
+        return flags is None
+
+
+ISAS = [isa for isa in ISA_FLAGS if runs(isa)]
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_calibrated_networks(random_network, sentences, kind, shape, isa):
+    d, heads, hidden = shape
+    for seed, (bits, density) in enumerate([(8, None), (4, 0.3), (3, 0.05), (2, 0.9)]):
+        network = random_network(seed, kind, d=d, heads=heads, hidden=hidden, bits=bits, density=density)
+        batch = sentences(network, seed)
+        expected = reference.logits(network, batch)
+        assert np.array_equal(native_engine.logits(network, batch, isa=isa), expected)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seed", range(8))
+def test_extreme_networks(random_network, sentences, kind, seed, isa):
+    network = random_network(seed, kind, extreme=True, bits=[8, 4, 3, 2][seed % 4], positions=9)
+    batch = sentences(network, seed, 10)
+    assert np.array_equal(native_engine.logits(network, batch, isa=isa), reference.logits(network, batch))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_long_sentences_no_layers_and_layers_of_their_own_sizes(random_network, sentences, kind, isa):
+    network = random_network(5, kind, positions=255, layers=1, d=16)
+    random = np.random.default_rng(0)
+    batch = [random.integers(0, 60, n).tolist() for n in (255, 254, 129, 128, 1, 0)]
+    assert np.array_equal(native_engine.logits(network, batch, isa=isa), reference.logits(network, batch))
+    for shape in ({"layers": 0}, {"sizes": [(1, 5), (4, 48), (3, 1)]}):
+        network = random_network(6, kind, **shape)
+        batch = sentences(network, 1)
+        assert np.array_equal(native_engine.logits(network, batch, isa=isa), reference.logits(network, batch))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_wide_heads(random_network, isa):
+    """Distances of more than 256 features do not fit into 16 bits."""
+    network = random_network(7, "inhibitor", d=520, heads=1, layers=1, hidden=3)
+    batch = [[1, 2, 3, 4, 5], [59] * 20]
+    assert np.array_equal(native_engine.logits(network, batch, isa=isa), reference.logits(network, batch))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_logits_depend_on_the_sentence_alone(random_network, sentences, isa):
+    network = random_network(11, density=0.5)
+    batch = [*sentences(network), [], [3]]
+    expected = native_engine.logits(network, batch, isa=isa)
+    order = np.random.default_rng(1).permutation(len(batch))
+    assert np.array_equal(native_engine.logits(network, [batch[i] for i in order], isa=isa), expected[order])
+    for threads in (2, 5, 100):
+        assert np.array_equal(native_engine.logits(network, batch, threads, isa), expected)
+    for row, alone in zip(batch, expected, strict=True):
+        assert np.array_equal(native_engine.logits(network, [row], isa=isa)[0], alone)
+    assert native_engine.logits(network, [], isa=isa).shape == (0, 3)
+
+
+def test_what_does_not_fit_is_refused(random_network):
+    network = random_network(1)
+    with pytest.raises(ValueError, match=r"token ids must lie in 0\.\.59"):
+        native_engine.logits(network, [[1], [60]])
+    with pytest.raises(ValueError, match="token ids"):
+        native_engine.logits(network, [[-1]])
+    with pytest.raises(ValueError, match="more than 20 tokens"):
+        native_engine.logits(network, [[1], [1] * 21])
+
+
+def test_the_forms_are_those_that_were_meant():
+    assert native_engine.library("baseline").ticket_form() == 0
+    if "avx2" in ISAS:
+        assert native_engine.library("avx2").ticket_form() == 1
+
+
+FLOATING = re.compile(
+    r"\s(v?(add|sub|mul|div|sqrt|min|max|rcp|rsqrt|comi|ucomi|cmp\w*|fn?m(add|sub)\d*|round|dp)(ps|pd|ss|sd|ph|sh)"
+    r"|v?cvt\w*(ps|pd|ss|sd|ph|sh)\w*|f(ld|add|mul|div|sub|ild)\w*)\s"
+)
+
+
+@pytest.mark.skipif(shutil.which("objdump") is None, reason="no objdump")
+@pytest.mark.parametrize("isa", ISAS)
+def test_no_instruction_computes_with_floats(tmp_path, isa):
+    for source in native_engine.FOLDER.glob("*.c"):
+        built = tmp_path / source.with_suffix(".o").name
+        command = ["cc", *native_engine.FLAGS, *ISA_FLAGS[isa], "-c", str(source), "-o", str(built)]
+        subprocess.run(command, check=True)
+        code = subprocess.run(["objdump", "-d", str(built)], check=True, capture_output=True, text=True).stdout
+        assert "ret" in code and not FLOATING.search(code)
+    assert FLOATING.search("  c5 f8 58 c0   vaddps %xmm0,%xmm0,%xmm0 ")
+
+
+def test_a_build_without_registers_for_floats_gives_the_same(random_network, sentences, monkeypatch):
+    general = building.shared_library("test", native_engine.FOLDER, ("-std=c99", "-O2", "-mgeneral-regs-only"))
+    general.ticket_batch_space.restype = ctypes.c_size_t
+    general.ticket_batch_space.argtypes = (ctypes.c_void_p, ctypes.c_int32)
+    general.ticket_batch.argtypes = native_engine.library("baseline").ticket_batch.argtypes
+    monkeypatch.setattr(native_engine, "library", lambda isa: general)
+    for kind in KINDS:
+        network = random_network(3, kind, density=0.4)
+        batch = sentences(network, 2)
+        assert np.array_equal(native_engine.logits(network, batch), reference.logits(network, batch))
+
+
+def test_without_a_compiler_there_is_a_reason(monkeypatch):
+    native_engine._load.cache_clear()
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert native_engine.available("avx2") == "no C compiler found (cc or gcc)"
+    with pytest.raises(OSError, match="no C compiler"):
+        native_engine.library("avx2")
+    native_engine._load.cache_clear()
