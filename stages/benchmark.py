@@ -34,7 +34,7 @@ SLOWEST = 16  # largest batch for the reference engine, which is for reading, no
 
 def main() -> None:
     params = load_params()
-    prepare_torch(params)
+    prepare_torch(params, trains=False)
     corpus = load_corpus(DATA)
     split = corpus.splits.get("test", corpus.splits["validation"])
     every = rows_of(split)

@@ -144,18 +144,23 @@ def training_runtime(params: Params) -> dict[str, Any]:
     return runtime | {"versions": versions}
 
 
-def prepare_torch(params: Params) -> None:
-    """Threads, device, processes and determinism as the parameters say."""
-    processes.join(params.runtime.processes, params.runtime.device)
-    torch.set_num_threads(params.runtime.threads)
-    if params.runtime.device == "cuda":
+def prepare_torch(params: Params, *, trains: bool = True) -> None:
+    """Threads, device and determinism as the parameters say; a stage that `trains` meets the other processes, too."""
+    runtime = params.runtime
+    torch.set_num_threads(runtime.threads)
+    if runtime.device == "cuda":
         if not torch.cuda.is_available():
             raise UserError("runtime.device = cuda, but PyTorch finds no GPU; set it to cpu")
         torch.use_deterministic_algorithms(True)
-    if params.runtime.kernel == "fused" and params.runtime.device == "cpu":
-        reason = available(params.runtime.isa)
+    if runtime.kernel == "fused" and runtime.device == "cpu":
+        reason = available(runtime.isa)
         if reason is not None:
             raise UserError(f"runtime.kernel = fused, but {reason}; set it to plain (slower, other bits)")
+    can = torch.cpu.get_capabilities()
+    if runtime.autocast and runtime.device == "cpu" and not (can.get("avx512_bf16") or can.get("bf16")):
+        raise UserError("runtime.autocast = true, but this processor has no products in bfloat16; set it to false")
+    if trains:
+        processes.join(runtime.processes, runtime.device)
 
 
 def build(

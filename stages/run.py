@@ -24,7 +24,7 @@ from dvc.repo.reproduce import collect_stages, plan_repro
 from dvc.utils.serialize import load_yaml, modify_yaml
 
 from integer_tickets.errors import UserError
-from integer_tickets.files import write_json
+from integer_tickets.files import read_json, write_json
 from integer_tickets.params import load_params
 from stages.dependencies import TIMED
 from stages.runner import die_with_parent
@@ -32,6 +32,7 @@ from stages.runner import die_with_parent
 LOCK = Path("dvc.lock")
 WORK = Path(".work")
 LOGS = WORK / "logs"
+KNOWN = WORK / "known.json"  # while a run lasts
 JOBS = "items at a time (default: 2)"
 DVC = [sys.executable, "-m", "dvc"]
 WARM = multiprocessing.get_context("forkserver")  # of a process that has loaded DVC and nothing else
@@ -43,11 +44,12 @@ def main() -> None:
     parser.add_argument("-j", "--jobs", type=int, default=2, choices=range(1, 65), metavar="N", help=JOBS)
     parser.add_argument("targets", nargs="*", help="stages or items and what they need (default: all)")
     arguments = parser.parse_intermixed_args()
+    begin = time.monotonic()
     try:
         load_params()  # a fault in params.yaml is said once, before anything starts
         # First of all the hashes of the code: they tell which items a change of code concerns at all.
         subprocess.run([*DVC, "repro", "--quiet", "--single-item", "sources"], check=True)
-        waiting = stale_items(arguments.targets)
+        waiting, order = stale_items(arguments.targets)
     except (DvcException, UserError) as error:
         raise SystemExit(f"run: {error}") from None
     except subprocess.CalledProcessError as error:  # DVC has said why
@@ -56,12 +58,13 @@ def main() -> None:
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     if waiting:
         print(f"{len(waiting)} items to run, {arguments.jobs} at a time", flush=True)
-    before, begin = locked_items(), time.monotonic()
+    known = known_items()
     try:
         if waiting and not run(waiting, arguments.jobs):
             raise SystemExit(1)
     finally:
-        order_lock([name for name in waiting if name in locked_items() - before])
+        order_lock(known, order)
+    KNOWN.unlink(missing_ok=True)
     status = subprocess.run([*DVC, "repro", *arguments.targets]).returncode
     if not arguments.targets and len(waiting) == len(locked_items()) - 1:  # every item, of which sources has run before
         seconds = round(time.monotonic() - begin, 1)
@@ -69,10 +72,10 @@ def main() -> None:
     raise SystemExit(status)
 
 
-def stale_items(targets: list[str]) -> dict[str, set[str]]:
-    """Items that must run, or whose inputs are about to change, each with those of them it waits for.
+def stale_items(targets: list[str]) -> tuple[dict[str, set[str]], list[str]]:
+    """Items that must run, or whose inputs are about to change, each with those of them it waits for; and all items.
 
-    In the order of `dvc repro`. DvcException where a target is none.
+    Both in the order of `dvc repro`. DvcException where a target is none.
     """
     with Repo(".") as repo:
         graph = repo.index.graph
@@ -83,7 +86,7 @@ def stale_items(targets: list[str]) -> dict[str, set[str]]:
     for name in order:
         if name in changed or needs[name] & stale:
             stale.add(name)
-    return {name: needs[name] & stale for name in order if name in stale}
+    return {name: needs[name] & stale for name in order if name in stale}, order
 
 
 def distances(needs: dict[str, set[str]]) -> dict[str, int]:
@@ -95,13 +98,22 @@ def distances(needs: dict[str, set[str]]) -> dict[str, int]:
     return far
 
 
-def locked_items() -> set[str]:
-    return set(load_yaml(LOCK)["stages"]) if LOCK.exists() else set()
+def locked_items() -> list[str]:
+    return list(load_yaml(LOCK)["stages"]) if LOCK.exists() else []
 
 
-def order_lock(new: list[str]) -> None:
-    """DVC appends a new item to dvc.lock when it ends; put the new ones into their order."""
-    if not new:
+def known_items() -> set[str]:
+    """What dvc.lock held before this run; after a run that was killed, before that one."""
+    if not KNOWN.exists():
+        write_json(KNOWN, locked_items())
+    return set(read_json(KNOWN))
+
+
+def order_lock(known: set[str], order: list[str]) -> None:
+    """DVC appends a new item to dvc.lock when it ends; put those that were not `known` into their order."""
+    locked = locked_items()
+    new = [name for name in order if name in locked and name not in known]
+    if [name for name in locked if name not in known] == new:
         return
     with Repo(".") as repo, repo.lock, repo.scm_context() as changes:
         with modify_yaml(LOCK) as lock:

@@ -1,11 +1,13 @@
 """What the cost of training is measured with: every contestant computes, and the parts of a step add up."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
 
 from integer_tickets.benchmark import training
-from integer_tickets.benchmark.training import attention_times, step_parts, step_times, training_step
+from integer_tickets.benchmark.training import attention_times, shrinking_times, step_parts, step_times, training_steps
 from integer_tickets.model.attention import inhibitor
 from integer_tickets.model.kernel import available
 from integer_tickets.model.quantized import QuantizedTransformer
@@ -48,11 +50,26 @@ def test_steps_train_and_their_parts_add_up():
         initialise(model, np.random.default_rng(0))
         if isinstance(model, QuantizedTransformer):
             model.calibrate([sentences(CALIBRATION)])
-        steps[name] = training_step(model, split, 8, 4096)
+        steps[name] = training_steps(model, split, 8, 4096)
     before = float_model.layers[0].up.bias.detach().clone()
     assert [row["name"] for row in step_times(steps, 2)] == ["float", "int8"]
     assert not torch.equal(before, float_model.layers[0].up.bias)
     rows = step_parts(steps["float"], 3)
-    assert [row["part"] for row in rows] == [*training.PARTS, "other operations"]
-    assert sum(row["share"] for row in rows) == pytest.approx(1, abs=1e-3)
+    assert [row["part"] for row in rows] == [
+        *training.PARTS, "other operations", "between operations", "a step without the profiler",
+    ]  # fmt: skip
+    assert sum(row["share"] for row in rows[:-1]) == pytest.approx(1, abs=1e-3)
     assert {row["part"] for row in rows if row["ms"] > 0} >= {"matrix products", "optimiser", "token table"}
+
+
+@pytest.mark.parametrize("kind", ["inhibitor", "softmax"])
+def test_models_of_fewer_heads_and_neurons_train_faster(monkeypatch, kind):
+    monkeypatch.setattr(training, "STEPS", 1)
+    shape, densities = shape_of(kind, width=64, heads=4, hidden=512), [1.0, 0.5, 0.05]
+    rows = shrinking_times(shape, densities, batch=64, tokens=12, rounds=3)
+    assert rows[0]["density"] == 1 and (rows[0]["heads"], rows[0]["neurons"]) == (8, 1024)
+    assert all(0.8 * most <= row["density"] <= most for row, most in zip(rows[:2], densities, strict=False))
+    assert (rows[2]["heads"], rows[2]["neurons"]) == (2, 2)  # not quite 0.05: less there cannot be
+    assert all(a["heads"] >= b["heads"] and a["neurons"] >= b["neurons"] for a, b in pairwise(rows))
+    assert all(row["p10_ms"] <= row["median_ms"] for row in rows)
+    assert rows[2]["p10_ms"] < rows[0]["p10_ms"]  # several times less, whatever else the machine does

@@ -309,7 +309,7 @@ def test_a_failing_compiler_is_a_reason(fresh, monkeypatch):
     )
     compiler.chmod(0o755)
     monkeypatch.setenv("PATH", str(fresh))
-    assert available("avx2") == f"{compiler} failed for instruction set 'avx2': x.c:1: error: no"
+    assert available("avx2") == f"{compiler} failed for kernels-avx2: x.c:1: error: no"
     assert list((fresh / "cache").iterdir()) == []
 
 

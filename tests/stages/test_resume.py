@@ -10,7 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import yaml
 
+from integer_tickets.files import write_json
 from stages.work import publish, work_folder
 from tests.stages.conftest import Checkout
 
@@ -62,6 +64,18 @@ def test_every_stage_goes_on_where_it_was_killed(finished, tmp_path):
     with ThreadPoolExecutor(2) as pool:
         same = list(pool.map(check, *zip(*KILLED_AT, strict=True)))
     assert [stage for (stage, _, _), well in zip(KILLED_AT, same, strict=True) if not well] == []
+
+
+def test_the_lock_is_in_order_after_a_killed_runner(copied):
+    """Which leaves new items as they ended, and what was known before it began."""
+    expected = copied.lock
+    lock = yaml.safe_load(expected)
+    names = list(lock["stages"])
+    lock["stages"] = {name: lock["stages"][name] for name in [names[0], *reversed(names[1:])]}
+    (copied.root / "dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
+    write_json(copied.root / ".work" / "known.json", names[:1])
+    copied.python("stages", "run")
+    assert copied.lock == expected and not (copied.root / ".work" / "known.json").exists()
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="Linux alone ends a process with its parent")

@@ -1,5 +1,6 @@
 """What training costs: attention kernels beside SDPA, quantization-aware steps beside float ones, parts of a step."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import product
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
@@ -15,12 +17,15 @@ from integer_tickets.benchmark.timing import interleaved
 from integer_tickets.data.batches import Split, distinct, epoch_batches, pad
 from integer_tickets.model.attention import inhibitor
 from integer_tickets.model.kernel import fused_inhibitor
-from integer_tickets.model.transformer import Transformer
+from integer_tickets.model.transformer import Transformer, initialise
 from integer_tickets.seeds import generator
+from integer_tickets.tickets.masks import dense_masks, density, scale_of
+from integer_tickets.tickets.structure import cut, masks_of, prune_units, sizes_of, structured_names, units_of
 from integer_tickets.training.adamw import AdamW
 from integer_tickets.training.state import fresh_state
 
 Rows = list[dict[str, Any]]
+STEPS = 8  # of a call that is timed
 LARGEST_PLAIN = 1 << 24  # numbers in n x n x d tensors: above, the forms that make them or walk them are left out
 
 
@@ -81,22 +86,49 @@ def _cdist_form(q: Tensor, k: Tensor, v: Tensor, gamma: Tensor, delta: Tensor, v
 
 
 def step_times(steps: Mapping[str, Callable[[], None]], rounds: int) -> Rows:
-    """Training steps by name, in interleaved rounds: median and 10th percentile in milliseconds."""
-    return [{"name": name, **_milliseconds(seconds)} for name, seconds in interleaved(steps, rounds).items()]
+    """Training steps by name, in interleaved rounds: median and 10th percentile in milliseconds of one step."""
+    return [{"name": name, **_milliseconds(seconds / STEPS)} for name, seconds in interleaved(steps, rounds).items()]
 
 
-def training_step(
+def shrinking_times(shape: Mapping[str, Any], densities: Sequence[float], batch: int, tokens: int, rounds: int) -> Rows:
+    """Training steps of models cut to at most a density (1: dense) of heads and neurons, in interleaved rounds.
+
+    shape: the arguments of Transformer; each step is one on `batch` random sentences of `tokens` tokens. Which heads
+    and neurons go is decided by the random initial weights. Rows: the density that is left (never less than one head
+    and one neuron a layer), heads and neurons of all layers, and what `step_times` gives.
+    """
+    dense = Transformer(**shape)
+    random = generator("shrinking", 0)
+    initialise(dense, random)
+    state = fresh_state(dense)
+    whole = dense_masks(state.weights, structured_names(dense))
+    scales, units = scale_of(state.weights, list(whole)), units_of(whole, dense.heads)
+    ids = random.integers(shape["vocabulary"], size=batch * tokens)
+    sentences = Split(ids, np.arange(0, len(ids) + 1, tokens), random.integers(shape["classes"], size=batch))
+    rows: Rows = []
+    steps: dict[str, Callable[[], None]] = {}
+    for target in densities:
+        kept = prune_units(state.weights, units, scales, target, "global") if target < 1 else units
+        sizes = sizes_of(kept)
+        heads, neurons = (sum(column) for column in zip(*sizes, strict=True))
+        rows.append({"density": round(density(masks_of(kept, whole)), 6), "heads": heads, "neurons": neurons})
+        model = Transformer(**shape, sizes=sizes)
+        model.load_state_dict(cut(state, kept).weights)
+        steps[f"level {len(steps)}"] = training_steps(model, sentences, batch, batch * tokens)
+    return [{**row, **times} for row, times in zip(rows, step_times(steps, rounds), strict=True)]
+
+
+def training_steps(
     model: Transformer, split: Split, batch: int, tokens: int, autocast: bool = False
 ) -> Callable[[], None]:
-    """A function that makes one step on the next batch of `split`, as the training loop does, over and over."""
+    """A function that makes STEPS steps as the training loop does, on the same batches of `split` at every call.
+
+    The batches are the first ones of an epoch, which differ in length: only whole calls can be compared.
+    """
     optimizer = AdamW(model.train(), fresh_state(model), 0.01, {})
     batches = epoch_batches(split.lengths, batch, tokens, generator("training step", 0))
-    position = 0
 
-    def step() -> None:
-        nonlocal position
-        rows = batches[position % len(batches)]
-        position += 1
+    def step(rows: NDArray[np.integer]) -> None:
         ids, counts = pad(split, rows)
         used, places = distinct(ids, model.tokens.num_embeddings)
         arrays = (places, counts, split.labels[rows], used)
@@ -107,7 +139,11 @@ def training_step(
         F.cross_entropy(logits, labels).backward()
         optimizer.step(1e-5)
 
-    return step
+    def steps() -> None:
+        for number in range(STEPS):
+            step(batches[number % len(batches)])
+
+    return steps
 
 
 PARTS = {  # what the profiler calls the operations of a part, by beginnings of their names
@@ -120,24 +156,27 @@ PARTS = {  # what the profiler calls the operations of a part, by beginnings of 
 }
 
 
-def step_parts(step: Callable[[], None], steps: int) -> Rows:
+def step_parts(steps: Callable[[], None], calls: int) -> Rows:
     """Where the time of a training step goes, by PyTorch's profiler: milliseconds a step and share of each part.
 
-    Of an operation only its own time counts; what is left is that of small operations, and of Python between them.
-    The profiler makes everything slower, small operations most.
+    Of an operation only its own time counts; what no operation takes is that of Python and NumPy between them. The
+    profiler makes everything slower, small operations most; the last row is a step without it.
     """
-    for _ in range(5):
-        step()
+    steps()
+    begin = time.perf_counter()
+    for _ in range(calls):
+        steps()
+    alone = (time.perf_counter() - begin) / calls / STEPS
     with profile(activities=[ProfilerActivity.CPU]) as seen:
-        for _ in range(steps):
-            step()
-    events = seen.key_averages()
-    total = sum(event.self_cpu_time_total for event in events) / 1000 / steps
-    own = {
-        part: sum(event.self_cpu_time_total for event in events if event.key.startswith(names)) / 1000 / steps
-        for part, names in PARTS.items()
-    }
-    own["other operations"] = total - sum(own.values())
+        begin = time.perf_counter()
+        for _ in range(calls):
+            steps()
+        total = 1000 * (time.perf_counter() - begin) / calls / STEPS
+    events = [(event.key, event.self_cpu_time_total / 1000 / calls / STEPS) for event in seen.key_averages()]
+    own = {part: sum(ms for key, ms in events if key.startswith(names)) for part, names in PARTS.items()}
+    own["other operations"] = sum(ms for _, ms in events) - sum(own.values())
+    own["between operations"] = total - sum(own.values())
+    own["a step without the profiler"] = 1000 * alone
     return [{"part": part, "ms": round(ms, 3), "share": round(ms / total, 4)} for part, ms in own.items()]
 
 

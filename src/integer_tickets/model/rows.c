@@ -53,7 +53,7 @@ INLINE int32_t clamped(int32_t x, int32_t low, int32_t high) {
 }
 
 static int over_rows(rows *t, int (*work)(const void *, int64_t, int64_t), int64_t threads) {
-    int64_t worth = t->count / 16384 + 1; /* a thread costs as much as this many numbers */
+    int64_t worth = t->count / 262144 + 1; /* a new thread takes as long as this many numbers */
     return t->count ? over_threads(work, t, (t->count + t->d - 1) / t->d, threads < worth ? threads : worth) : 0;
 }
 

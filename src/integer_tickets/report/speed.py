@@ -46,8 +46,11 @@ def _attention(rows: Rows) -> str:
 
 
 def _quantization(rows: Rows) -> str:
-    body = [[row["corpus"], row["name"], f"{row['median_ms']:.2f}", f"{row['ratio']:.2f}"] for row in rows]
-    return _table(["corpus", "step", "ms", "over the float step"], body)
+    body = [
+        [row["corpus"], row["name"], f"{row['median_ms']:.2f}", f"{row['ratios']['float']:.2f}",
+         f"{row['ratios']['bf16']:.2f}" if "bf16" in row["ratios"] else ""] for row in rows
+    ]  # fmt: skip
+    return _table(["corpus", "step", "ms", "over float32", "over bf16 products"], body)
 
 
 def _profile(rows: Rows) -> str:
@@ -70,25 +73,34 @@ def _trainer(rows: Rows) -> str:
 
 
 def _ladder(rows: Rows) -> str:
-    header = ["level", "density %", "minutes since the start", "selection accuracy %"]
+    header = ["pruned", "level", "density %", "steps", "seconds", "minutes since the start", "selection accuracy %"]
+    names = {"weight": "weights", "structure": "heads and neurons"}
     body = [
-        [row["level"], f"{100 * row['density']:.1f}", f"{row['seconds'] / 60:.1f}",
-         f"{100 * row['selection_accuracy']:.2f}"] for row in rows
+        [names[row["pattern"]], row["level"], f"{100 * row['density']:.1f}", row["steps"], f"{row['own_seconds']:.0f}",
+         f"{row['seconds'] / 60:.1f}", f"{100 * row['selection_accuracy']:.2f}"] for row in rows
     ]  # fmt: skip
     return _table(header, body)
 
 
 def _structure(rows: Rows) -> str:
     body = [
-        [row["shape"], row["attention"], f"{100 * row['density']:.1f}", row["heads"], row["neurons"],
-         f"{row['median_ms']:.2f}"] for row in rows
+        [row["shape"], f"{row['batch']} x {row['tokens']}", row["attention"], f"{100 * row['density']:.1f}",
+         row["heads"], row["neurons"], f"{row['median_ms']:.2f}"] for row in rows
     ]  # fmt: skip
-    return _table(["shape", "attention", "density %", "heads", "neurons", "ms a step"], body)
+    return _table(["shape", "sentences x tokens", "attention", "density %", "heads", "neurons", "ms a step"], body)
 
 
 def _autocast(rows: Rows) -> str:
     body = [[row["attention"], row["seed"], f"{100 * row['float32']:.2f}", f"{100 * row['bf16']:.2f}"] for row in rows]
     return _table(["attention", "seed", "float32 %", "bf16 products %"], body)
+
+
+def _gpu(rows: Rows) -> str:
+    body = [
+        [f"{row['batch']}, {row['heads']}, {row['n']}, {row['d']}", row["attention"], f"{row['forward_ms']:.3f}",
+         f"{row['both_ms']:.3f}", f"{100 * row['both_of_limit']:.0f}" if "both_of_limit" in row else ""] for row in rows
+    ]  # fmt: skip
+    return _table(["batch, heads, n, d", "attention", "forward ms", "both ms", "% of the vector units' limit"], body)
 
 
 def _pipeline(rows: Rows) -> str:
@@ -106,22 +118,28 @@ SECTIONS: dict[str, tuple[str, str, Callable[[Rows], str]]] = {
     ),
     "quantization": (
         "Quantization-aware steps",
-        "A whole training step whose forward pass computes the integers of the finished network, beside the float32 "
-        "step of the same shape, one thread.",
+        "A whole training step whose forward pass computes the integers of the finished network, beside float steps of "
+        "the same shape: those of the default run (batches of 128 sentences of the built-in language, 32 wide, AVX2 as "
+        "it pins) and of the `sst2` preset (128 sentences, 128 wide, native instructions, whose float models have bf16 "
+        "products). One thread; means over the same 8 batches.",
         _quantization,
     ),
     "profile": (
         "Where the time of a step goes",
-        "By PyTorch's profiler, one thread; it slows small operations down most, so the sum is more than a step takes.",
+        "By PyTorch's profiler, one thread, in batches of `train.batch` sentences (64 and 128); it slows small "
+        "operations down, as the last row shows. Between operations: Python and NumPy, which pads, finds the tokens "
+        "that occur and draws dropout masks. In the small default models the time goes into many small operations and "
+        "what lies between them; on SST-2 into matrix products, which bf16 halves.",
         _profile,
     ),
     "trainer": (
         "Beside the Trainer of Hugging Face",
         "One epoch over 10,000 sentences of SST-2: a classifier of 2 layers, 128 wide, 4 heads, hidden 512, dropout "
         "0.1, the same token ids. The peer is `BertForSequenceClassification` (softmax SDPA) under `Trainer` with "
-        "dynamic padding and `group_by_length`: made to compute what ours does but for attention (ReLU, no dropout of "
-        "attention weights), and as it comes (GELU, dropout there too). Batches of 16 and 32 are those that BERT was "
-        "tuned with (arXiv 1810.04805); the `sst2` preset has 128.",
+        "dynamic padding and `group_by_length`: made like ours as far as its configuration goes (ReLU, no dropout of "
+        "attention weights, no clipping of gradients; it still has a pooler, token types, and gradients for its whole "
+        "token table), and as it comes (GELU, dropout there too, clipping). Batches of 16 and 32 are those that BERT "
+        "was tuned with (arXiv 1810.04805); the `sst2` preset has 128.",
         _trainer,
     ),
     "autocast": (
@@ -131,14 +149,22 @@ SECTIONS: dict[str, tuple[str, str, Callable[[Rows], str]]] = {
     ),
     "ladder": (
         "A ladder of ten levels on SST-2",
-        "Dense and nine levels of the Inhibitor, 3 epochs of train each, one seed, one process on 2 threads.",
+        "Dense and nine levels of the Inhibitor, 3 epochs of train each (less the steps before the rewind point), then "
+        "a ladder of heads and neurons whose models shrink; one seed, one process on 2 threads, bf16 products, native "
+        "instructions, batches of 128.",
         _ladder,
     ),
     "structure": (
         "Tickets that shrink",
         "A training step at each level of a ladder of heads and neurons (`pattern: structure`), whose pruned parts are "
-        "removed from the tensors.",
+        "removed from the tensors: 2 layers, 32 wide with 64 neurons (default) and 128 wide with 512 (SST-2), without "
+        "dropout, float32, one thread.",
         _structure,
+    ),
+    "gpu": (
+        "On a GPU",
+        "Attention in float32 without padding, by Triton and by peers.",
+        _gpu,
     ),
     "pipeline": ("The default run", "All items of `dvc.yaml` by `integer-tickets run`.", _pipeline),
 }

@@ -138,6 +138,8 @@ def train(
         if step < ends[epoch]:
             break  # `until` lies inside an epoch
         accuracy, cross_entropy = score(model, selection)
+        if not math.isfinite(cross_entropy):  # the last step of all is followed by no loss
+            raise UserError(f"{label}: the model is no longer finite at step {step}; lower the learning rate")
         row = {
             "epoch": epoch + 1,
             "step": step,

@@ -23,14 +23,19 @@ def join(expected: int, device: str) -> None:
 
     Raises UserError where `expected` processes have not been started.
     """
+    if expected == 1 < started():
+        raise UserError(f"runtime.processes = 1, but {started()} started; set it to {started()}, or leave out LAUNCH")
     if started() != expected:
         raise UserError(
             f"runtime.processes = {expected}, but {started()} started; several are started by "
-            f'LAUNCH="torchrun --standalone --nproc-per-node {max(expected, 2)} --no-python" before dvc repro'
+            f'LAUNCH="torchrun --standalone --nproc-per-node {expected} --no-python" before dvc repro'
         )
     if expected > 1 and not distributed.is_initialized():
         if device == "cuda":
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+            own, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+            if own >= there:
+                raise UserError(f"{own + 1} processes or more on this machine, but {there} GPUs; each takes one")
+            torch.cuda.set_device(own)
         distributed.init_process_group("nccl" if device == "cuda" else "gloo")
         atexit.register(distributed.destroy_process_group)
 
