@@ -33,7 +33,7 @@ setup: $(STAMP)
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
 	|| { echo "make: $(PYTHON) is not a Python 3.11 to 3.13; name one, as in make PYTHON=python3.11" >&2; exit 2; }
-	@echo "Setting up .venv (a few minutes and 2 GB of disk the first time; a GPU build of PyTorch takes more)"
+	@echo "Setting up .venv (a few minutes and 2.6 GB of disk the first time; a GPU build of PyTorch takes more)"
 	test -x .venv/bin/pip || $(PYTHON) -m venv $(if $(SYSTEM_TORCH),--system-site-packages) .venv
 	.venv/bin/pip install -q --no-deps --require-hashes -r requirements.lock
 	.venv/bin/pip install -q $(TORCH)

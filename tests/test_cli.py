@@ -168,3 +168,12 @@ def test_the_command_starts_without_numpy_or_torch():
     code = "import sys, integer_tickets.cli; print({'numpy', 'torch', 'safetensors'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_export_c(run, tmp_path):
+    status, out, err = run("export", "c", "--out", tmp_path, "--name", "mood")
+    assert (status, err) == (0, b"") and out.startswith(f"{tmp_path}/mood.c and {tmp_path}/mood.h: ".encode())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mood.c", "mood.h"]
+    assert "int32_t mood_classify(" in (tmp_path / "mood.h").read_text()
+    status, out, err = run("export", "c", "--out", tmp_path, "--name", "no-name")
+    assert (status, out) == (2, b"") and b"no name for a C library" in err

@@ -92,6 +92,18 @@ def _parser() -> argparse.ArgumentParser:
         "status 1 if one differs.",
     )
     _add_engine(conformance, "the engine to check, all that run here without one")
+    export = commands.add_parser(
+        "export",
+        help="write a ticket as source code",
+        description="Write a ticket as one C99 file with its header: text in, label out, no library needed.",
+    )
+    export.add_argument("form", choices=("c",), help="the language")
+    export.add_argument("--model", type=Path, metavar="FILE", help="the ticket (default: the one built in)")
+    export.add_argument(
+        "--out", type=Path, metavar="DIR", default=Path(), help="the folder to write to (default: here)"
+    )
+    export.add_argument("--name", default="ticket_net", help="begins all names in the code (default: ticket_net)")
+    export.set_defaults(run=_export)
     commands.add_parser("run", help="run the pipeline in this folder, several items at a time")  # see _run
     conformance.set_defaults(run=_conformance)
     return parser
@@ -227,6 +239,20 @@ def _described(facts: dict[str, Any]) -> Iterator[str]:
     yield "\nprovenance"
     for key, value in sorted(facts["provenance"].items()):
         yield f"  {_shown(key)}: {_shown(value) if isinstance(value, str) else json.dumps(value, sort_keys=True)}"
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from integer_tickets.files import write_text
+    from integer_tickets.integer.artefact import load
+    from integer_tickets.integer.conformance import KIT, TICKET
+    from integer_tickets.integer.export_c import c_files
+
+    header, source, constants, space = c_files(load(arguments.model or KIT / TICKET), arguments.name)
+    for suffix, text in ((".h", header), (".c", source)):
+        write_text(arguments.out / f"{arguments.name}{suffix}", text)
+    path = arguments.out / arguments.name
+    print(f"{path}.c and {path}.h: {constants:,} bytes of constants, {space:,} bytes of working space")
+    return 0
 
 
 def _conformance(arguments: argparse.Namespace) -> int:

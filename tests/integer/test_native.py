@@ -4,12 +4,17 @@ import ctypes
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from integer_tickets.integer import building, native_engine, reference
+import integer_tickets
+from integer_tickets.integer import building, conformance, native_engine, reference
 from integer_tickets.integer.building import ISA_FLAGS
+from tests.integer.conftest import build_network, build_tokenizer
 
 KINDS = ["inhibitor", "unsigned", "softmax"]
 SHAPES = [  # d, heads, hidden: whole groups of 4, and such as leave some over
@@ -145,3 +150,31 @@ def test_without_a_compiler_there_is_a_reason(monkeypatch):
     with pytest.raises(OSError, match="no C compiler"):
         native_engine.library("avx2")
     native_engine._load.cache_clear()
+
+
+@given(st.lists(st.binary(max_size=300) | st.tuples(st.binary(max_size=60), st.binary(max_size=60)), max_size=8))
+@settings(deadline=None, max_examples=400)
+def test_any_bytes_give_the_ids_of_the_tokenizer(texts):
+    ticket = integer_tickets.load(conformance.KIT / conformance.TICKET).artefact
+    ids, ends = native_engine.encode(ticket.network, ticket.tokenizer, texts, "baseline")
+    found = [part.tolist() for part in np.split(ids, ends[:-1])] if texts else []
+    assert found == ticket.tokenizer.encode_batch(texts)
+
+
+WORDS = st.sampled_from([b"the", b"ing", b"film", b"SUPERB", b"x" * 200, b"x" * 201, b"'", b" ", b"\t", b"\xc3\xa9"])
+
+
+@pytest.mark.parametrize("kind", ["pieces", "hash"])
+@given(st.data())
+@settings(deadline=None, max_examples=150)
+def test_words_of_learned_pieces_and_hashes(kind, data):
+    tokenizer = build_tokenizer()
+    if kind == "hash":
+        tokenizer = replace(tokenizer, kind="hash", pieces=(), continues=())
+    network = build_network(0, vocabulary=tokenizer.size, positions=tokenizer.positions)
+    pieces = st.sampled_from([*build_tokenizer().pieces])
+    words = st.lists(WORDS | pieces, max_size=40).map(b"".join)
+    texts = data.draw(st.lists(words | st.tuples(words, words), max_size=5))
+    ids, ends = native_engine.encode(network, tokenizer, texts, "baseline")
+    found = [part.tolist() for part in np.split(ids, ends[:-1])] if texts else []
+    assert found == tokenizer.encode_batch(texts)

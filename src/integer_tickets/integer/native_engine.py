@@ -15,6 +15,7 @@ from integer_tickets.integer.building import ISA_FLAGS, shared_library
 from integer_tickets.integer.flat import PLAIN, FlatLayer, FlatLinear, FlatNetwork, FlatTokenizer, Form, flatten
 from integer_tickets.integer.network import IntegerNetwork
 from integer_tickets.integer.rounding import Array
+from integer_tickets.integer.tokenizer import Text, Tokenizer, to_bytes
 
 FOLDER = Path(__file__).parent / "native"
 FLAGS = ("-std=c99", "-O3", "-Wall", "-Wextra", "-Werror")
@@ -46,6 +47,7 @@ class Prepared:
     def __init__(self, flat: FlatNetwork) -> None:
         self.alive: list[Any] = []
         self.structure = self._filled(flat)
+        self.address = ctypes.addressof(self.structure)
         self.flat = flat
 
     def _filled(self, flat: Any) -> Any:
@@ -76,7 +78,8 @@ def _load(isa: str) -> ctypes.CDLL | str:
     pointer, size, int32 = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int32
     loaded.ticket_batch_space.argtypes, loaded.ticket_batch_space.restype = (pointer, int32), size
     loaded.ticket_batch.argtypes = (pointer, pointer, pointer, ctypes.c_int64, int32, pointer, pointer)
-    loaded.ticket_batch.restype = None
+    loaded.ticket_encode.argtypes = (pointer, pointer, pointer, pointer, ctypes.c_int64, pointer, pointer)
+    loaded.ticket_batch.restype = loaded.ticket_encode.restype = None
     return loaded
 
 
@@ -96,45 +99,74 @@ def library(isa: str) -> ctypes.CDLL:
 FORMS = (PLAIN, Form(grouped=True, wide=True, sparse=0.6), Form(grouped=True, wide=False, sparse=0.6))
 """What the steps in plain C want, those for AVX2, and those for AVX-512."""
 
-_prepared: WeakKeyDictionary[IntegerNetwork, dict[int, Prepared]] = WeakKeyDictionary()
+_prepared: WeakKeyDictionary[IntegerNetwork, dict[tuple[int, bool], Prepared]] = WeakKeyDictionary()
 
 
-def prepared(network: IntegerNetwork, isa: str) -> Prepared:
+def prepared(network: IntegerNetwork, isa: str, tokenizer: Tokenizer | None = None) -> Prepared:
+    """The network for a library, made once; UserError where it (or the tokenizer) does not fit."""
     form, known = library(isa).ticket_form(), _prepared.setdefault(network, {})
-    if form not in known:
-        known[form] = Prepared(flatten(network, None, FORMS[form]))
-    return known[form]
+    key = form, tokenizer is not None
+    if key not in known:
+        known[key] = Prepared(flatten(network, tokenizer, FORMS[form]))
+    return known[key]
 
 
 def logits(network: IntegerNetwork, batch: Sequence[Sequence[int]], threads: int = 1, isa: str = "native") -> Array:
     """int32 logits (batch, classes) of sentences given as token ids, 0 to `positions` of them each."""
-    own, loaded = prepared(network, isa), library(isa)
+    own = prepared(network, isa)
     ends = np.cumsum([len(ids) for ids in batch], dtype=np.int64)
     ids = np.fromiter((token for row in batch for token in row), np.int32, ends[-1] if len(ends) else 0)
-    _check(own.flat, ids, ends)
-    result = np.empty((len(batch), own.flat.classes), np.int32)
-    address = ctypes.addressof(own.structure)
+    if len(ids) and not (ids.min() >= 0 and ids.max() < own.flat.vocabulary):
+        raise ValueError(f"token ids must lie in 0..{own.flat.vocabulary - 1}")
+    if len(ends) and np.diff(ends, prepend=0).max() > own.flat.length:
+        raise ValueError(f"a sentence has more than {own.flat.length} tokens")
+    return _over_threads(own, library(isa), ids, ends, threads)
+
+
+def encode(
+    network: IntegerNetwork, tokenizer: Tokenizer, texts: Sequence[Text | tuple[Text, Text]], isa: str = "native"
+) -> tuple[Array, Array]:
+    """Token ids of texts and pairs, one after the other (int32), and where each one ends (int64)."""
+    own = prepared(network, isa, tokenizer)
+    parts = [to_bytes(part) for text in texts for part in (text if isinstance(text, tuple) else (text, b""))]
+    ends = np.cumsum([len(part) for part in parts], dtype=np.int64)
+    pairs = np.array([isinstance(text, tuple) for text in texts], np.uint8)
+    ids, id_ends = np.empty((len(texts) + 1) * own.flat.length, np.int32), np.empty(len(texts), np.int64)
+    joined = b"".join(parts)
+    library(isa).ticket_encode(
+        own.address, joined, ends.ctypes.data, pairs.ctypes.data, len(texts), ids.ctypes.data, id_ends.ctypes.data
+    )
+    return ids[: id_ends[-1] if len(texts) else 0], id_ends
+
+
+def text_logits(
+    network: IntegerNetwork,
+    tokenizer: Tokenizer,
+    texts: Sequence[Text | tuple[Text, Text]],
+    threads: int = 1,
+    isa: str = "native",
+) -> Array:
+    """`logits` of texts and pairs of texts."""
+    ids, ends = encode(network, tokenizer, texts, isa)
+    return _over_threads(prepared(network, isa, tokenizer), library(isa), ids, ends, threads)
+
+
+def _over_threads(own: Prepared, loaded: ctypes.CDLL, ids: Array, ends: Array, threads: int) -> Array:
+    result = np.empty((len(ends), own.flat.classes), np.int32)
 
     def run(first: int, last: int) -> None:
         before = int(ends[first - 1]) if first else 0
-        space = np.empty(loaded.ticket_batch_space(address, LANES) + 64, np.uint8)
+        space = np.empty(loaded.ticket_batch_space(own.address, LANES) + 64, np.uint8)
         part = np.ascontiguousarray(ends[first:last] - before)
         loaded.ticket_batch(
-            address, ids[before:].ctypes.data, part.ctypes.data, last - first, LANES, result[first:].ctypes.data,
+            own.address, ids[before:].ctypes.data, part.ctypes.data, last - first, LANES, result[first:].ctypes.data,
             -(-space.ctypes.data // 64) * 64,
         )  # fmt: skip
 
-    bounds = [len(batch) * part // threads for part in range(threads + 1)]
     if threads == 1:
-        run(0, len(batch))
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(run, bounds, bounds[1:]))
+        run(0, len(ends))
+        return result
+    bounds = [len(ends) * part // threads for part in range(threads + 1)]
+    with ThreadPoolExecutor(threads) as pool:  # C runs without Python's lock
+        list(pool.map(run, bounds, bounds[1:]))
     return result
-
-
-def _check(flat: FlatNetwork, ids: Array, ends: Array) -> None:
-    if len(ids) and not (ids.min() >= 0 and ids.max() < flat.vocabulary):
-        raise ValueError(f"token ids must lie in 0..{flat.vocabulary - 1}")
-    if len(ends) and np.diff(ends, prepend=0).max() > flat.length:
-        raise ValueError(f"a sentence has more than {flat.length} tokens")

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from integer_tickets.integer import artefact
+from integer_tickets.integer import artefact, native_engine
 from integer_tickets.integer.artefact import Artefact
 from integer_tickets.integer.engines import engine as engine_of
+from integer_tickets.integer.flat import LARGEST_INDEX
 from integer_tickets.integer.rounding import Array
 from integer_tickets.integer.tokenizer import Text
 
@@ -30,7 +31,10 @@ class Ticket:
         """int32 logits (texts, labels). Raises UserError if the engine does not run here."""
         if isinstance(texts, str | bytes):
             raise TypeError("texts must be a list of texts, not a single one")
-        return engine_of(engine)(self.artefact.network, self.artefact.tokenizer.encode_batch(texts))
+        run = engine_of(engine)
+        if run is native_engine.logits and self.artefact.tokenizer.size <= LARGEST_INDEX:  # text in C, too
+            return native_engine.text_logits(self.artefact.network, self.artefact.tokenizer, texts)
+        return run(self.artefact.network, self.artefact.tokenizer.encode_batch(texts))
 
     def classify(self, texts: Sequence[Input], engine: str | None = None) -> list[tuple[str, int]]:
         """For each text its label and the margin, the largest logit minus the largest of the others."""

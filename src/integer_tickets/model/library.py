@@ -6,6 +6,7 @@ from pathlib import Path
 
 from integer_tickets.integer.building import ISA_FLAGS, shared_library
 
+FOLDER = Path(__file__).parent
 # No -ffast-math, here or for speed: it would let the compiler reorder sums, and linking with it makes the whole
 # process flush subnormal numbers to zero.
 FLAGS = ("-std=gnu99", "-O3", "-ffp-contract=off", "-pthread")
@@ -21,7 +22,7 @@ def _load(isa: str) -> tuple[ctypes.CDLL | None, str]:
     if isa not in ISA_FLAGS:
         raise ValueError(f"instruction set {isa!r}: expected one of {', '.join(ISA_FLAGS)}")
     try:
-        loaded = shared_library(f"kernels-{isa}", Path(__file__).parent, (*FLAGS, *ISA_FLAGS[isa]))
+        loaded = shared_library(f"kernels-{isa}", FOLDER, (*FLAGS, *ISA_FLAGS[isa]))
     except OSError as error:
         return None, str(error)
     if not loaded.runs_here():

@@ -24,7 +24,7 @@ def page(found: Mapping[str, Any]) -> str:
 
 
 def _where(machine: Mapping[str, Any]) -> str:
-    versions = ", ".join(f"{name} {value}" for name, value in machine["versions"].items() if value != "absent")
+    versions = ", ".join(f"{name} {value}" for name, value in sorted(machine["versions"].items()) if value != "absent")
     return f"*{machine['processor']}, {machine['cores']} cores; Python {machine['python']}, {versions}.*"
 
 

@@ -1,4 +1,4 @@
-/* Many sentences: side by side in as many lanes as stay in the nearest caches. */
+/* Many texts and sentences. Sentences go side by side, in as many lanes as stay in the nearest caches. */
 #include "ticket.h"
 
 /* How the steps were compiled: 0 in plain C, 1 for AVX2, 2 for AVX-512 with VNNI. */
@@ -36,5 +36,21 @@ void ticket_batch(const ticket *net, const int32_t *ids, const int64_t *ends, in
         int32_t lanes = (used + TICKET_BLOCK - 1) / TICKET_BLOCK * TICKET_BLOCK;
         ticket_logits(net, ids + from, own, number, lanes, logits + first * net->classes, space);
         first += number;
+    }
+}
+
+/* Ids of texts, or of pairs where pair[i] is not 0: text i is the bytes from ends[2i - 1] (0 at first) to ends[2i], its
+ * second text those from there to ends[2i + 1]. `ids` has room for (count + 1) * length; id_ends as for ticket_batch. */
+void ticket_encode(const ticket *net, const uint8_t *bytes, const int64_t *ends, const uint8_t *pair, int64_t count,
+                   int32_t *ids, int64_t *id_ends) {
+    int64_t from = 0, used = 0;
+    for (int64_t i = 0; i < count; i++) {
+        int64_t middle = ends[2 * i], end = ends[2 * i + 1];
+        const uint8_t *first = bytes + from, *second = bytes + middle;
+        if (pair[i])
+            used += ticket_pair_ids(net, first, (size_t)(middle - from), second, (size_t)(end - middle), ids + used);
+        else
+            used += ticket_ids(net, first, (size_t)(middle - from), ids + used);
+        id_ends[i] = used, from = end;
     }
 }

@@ -34,7 +34,7 @@ static size_t lay_out(const ticket *net, int32_t lanes, room *r, uint8_t *space)
     return used;
 }
 
-size_t ticket_space(const ticket *net, int32_t lanes) {
+TICKET_API size_t ticket_space(const ticket *net, int32_t lanes) {
     room r;
     return lay_out(net, lanes, &r, NULL);
 }
@@ -126,8 +126,8 @@ static void classify(const ticket *net, const sentence *s, const room *r, int32_
     }
 }
 
-void ticket_logits(const ticket *net, const int32_t *ids, const int32_t *ends, int32_t sentences, int32_t lanes,
-                   int32_t *logits, void *space) {
+TICKET_API void ticket_logits(const ticket *net, const int32_t *ids, const int32_t *ends, int32_t sentences,
+                              int32_t lanes, int32_t *logits, void *space) {
     room r;
     lay_out(net, lanes, &r, space);
     embed(net, ids, ends, sentences, &r);

@@ -60,20 +60,24 @@ typedef struct {
 #define TICKET_BLOCK 8
 #endif
 
+#ifndef TICKET_API
+#define TICKET_API /* static, where all is one file */
+#endif
+
 /* Bytes of working space for so many lanes, a multiple of TICKET_BLOCK; at any address that is a multiple of 64. */
-size_t ticket_space(const ticket *net, int32_t lanes);
+TICKET_API size_t ticket_space(const ticket *net, int32_t lanes);
 
 /* Logits (sentences x classes) of sentences side by side in the lanes: sentence s has the ids ends[s - 1] to ends[s] - 1
  * (from 0 for the first one), each 0 to vocabulary - 1, at most `length` of them, or none at all. The last end is at most
  * `lanes`. */
-void ticket_logits(const ticket *net, const int32_t *ids, const int32_t *ends, int32_t sentences, int32_t lanes,
-                   int32_t *logits, void *space);
+TICKET_API void ticket_logits(const ticket *net, const int32_t *ids, const int32_t *ends, int32_t sentences,
+                              int32_t lanes, int32_t *logits, void *space);
 
 /* The ids of a text of `size` bytes, at most `length` of them; how many. */
-int32_t ticket_ids(const ticket *net, const uint8_t *text, size_t size, int32_t *ids);
+TICKET_API int32_t ticket_ids(const ticket *net, const uint8_t *text, size_t size, int32_t *ids);
 
 /* The ids of a pair of texts; `ids` has room for 2 * length of them. */
-int32_t ticket_pair_ids(const ticket *net, const uint8_t *first, size_t first_size, const uint8_t *second,
-                        size_t second_size, int32_t *ids);
+TICKET_API int32_t ticket_pair_ids(const ticket *net, const uint8_t *first, size_t first_size, const uint8_t *second,
+                                   size_t second_size, int32_t *ids);
 
 #endif

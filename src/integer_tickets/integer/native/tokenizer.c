@@ -62,7 +62,7 @@ static int32_t pieces(const ticket_tokenizer *k, const uint8_t *word, size_t siz
     return number;
 }
 
-int32_t ticket_ids(const ticket *net, const uint8_t *text, size_t size, int32_t *ids) {
+TICKET_API int32_t ticket_ids(const ticket *net, const uint8_t *text, size_t size, int32_t *ids) {
     const ticket_tokenizer *k = &net->tokenizer;
     int32_t number = 0;
     for (size_t i = 0; i < size && number < net->length;) {
@@ -80,8 +80,8 @@ int32_t ticket_ids(const ticket *net, const uint8_t *text, size_t size, int32_t 
     return number;
 }
 
-int32_t ticket_pair_ids(const ticket *net, const uint8_t *first, size_t first_size, const uint8_t *second,
-                        size_t second_size, int32_t *ids) {
+TICKET_API int32_t ticket_pair_ids(const ticket *net, const uint8_t *first, size_t first_size, const uint8_t *second,
+                                   size_t second_size, int32_t *ids) {
     int32_t length = net->length, *rest = ids + length, room = length - 1;
     int32_t a = ticket_ids(net, first, first_size, ids), b = ticket_ids(net, second, second_size, rest);
     int32_t most = room - a > room / 2 ? room - a : room / 2;
