@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from integer_tickets.integer.artefact import Artefact
     from integer_tickets.integer.ticket import Ticket
 
-CHUNK = 256
+CHUNK = 1024
 """Lines of standard input that are classified at once."""
 
 
@@ -127,11 +128,19 @@ def _predict(arguments: argparse.Namespace) -> int:
 
     ticket = load(arguments.model or KIT / TICKET)
     lines: Iterable[str] = arguments.text or _standard_input()
-    size = 1 if not arguments.text and sys.stdin.isatty() else CHUNK
-    for chunk in _chunks(lines, size):
+    typed = not arguments.text and sys.stdin.isatty()
+    watched = not arguments.text and not typed and sys.stderr.isatty()
+    begin, done = time.monotonic(), 0
+    for chunk in _chunks(lines, 1 if typed else CHUNK):
         for line in _predictions(ticket, chunk, arguments.engine, arguments.format):
             sys.stdout.buffer.write(line.encode("utf-8", "surrogateescape") + b"\n")
         sys.stdout.buffer.flush()
+        done += len(chunk)
+        if watched:
+            print(f"\r{done:,} texts", end="", file=sys.stderr, flush=True)
+    if done and not arguments.text and not typed:
+        rate = done / max(time.monotonic() - begin, 1e-9)
+        print(f"{chr(13) if watched else ''}{done:,} texts, {rate:,.0f} a second", file=sys.stderr)
     return 0
 
 
