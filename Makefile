@@ -4,6 +4,7 @@
 #   make study NAME=sst2 [DATA=...]   run presets/sst2.yaml beside the default run; SET="grid.seeds=[0]": a part of it
 #   make test                         lint, types, tests
 #   make setup                        only set up .venv (the others do it when needed)
+#   make fuzz                         every engine on 100,000 random sentences, into reports/fuzz.txt
 #   make lock                         bring requirements.lock up to date with pyproject.toml (needs uv)
 #   make clean                        remove .venv and the caches of tools; results stay
 #
@@ -22,7 +23,7 @@ STAMP := .venv/.set-up
 # The stages call `python`: it is the one of the environment.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help setup repro study test lock clean
+.PHONY: help setup repro study test fuzz lock clean
 
 help:
 	@sed -n '3,/^$$/s/^# \{0,1\}//p' Makefile
@@ -61,6 +62,10 @@ lock:
 	    --extra train --extra peers --extra dev pyproject.toml -o requirements.lock
 	awk '/^[a-z]/ {drop = /^(torch|nvidia-|cuda-)/} !drop' requirements.lock > requirements.lock.new
 	mv requirements.lock.new requirements.lock
+
+# Every engine on 100,000 random sentences, and the tokenizer in C on as many random texts: some minutes.
+fuzz: $(STAMP)
+	.venv/bin/integer-tickets conformance --fuzz 100000 | tee reports/fuzz.txt
 
 clean:
 	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache src/*.egg-info

@@ -93,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         "status 1 if one differs.",
     )
     _add_engine(conformance, "the engine to check, all that run here without one")
+    conformance.add_argument("--fuzz", type=int, default=0, metavar="N", help="and all of them on N random sentences")
     export = commands.add_parser(
         "export",
         help="write a ticket as source code",
@@ -276,6 +277,15 @@ def _conformance(arguments: argparse.Namespace) -> int:
         print(f"{name}: {report.sentences} sentences, {report.tensors} comparisons, {verdict}")
         for line in report.mismatches[:5]:
             print(f"  {line}")
+    if arguments.fuzz > 0:
+        from integer_tickets.integer.artefact import load
+        from integer_tickets.integer.conformance import KIT, TICKET
+        from integer_tickets.integer.fuzz import fuzz
+
+        for result in fuzz(load(KIT / TICKET), arguments.fuzz):
+            failed |= bool(result.different)
+            verdict = f"{result.different:,} DIFFER" if result.different else "all equal"
+            print(f"{result.name}: {result.compared:,} random inputs, {verdict}", flush=True)
     return 1 if failed else 0
 
 

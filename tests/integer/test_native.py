@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import integer_tickets
 from integer_tickets.integer import building, conformance, native_engine, reference
 from integer_tickets.integer.building import ISA_FLAGS
+from integer_tickets.integer.fuzz import fuzz
 from tests.integer.conftest import build_network, build_tokenizer
 
 KINDS = ["inhibitor", "unsigned", "softmax"]
@@ -178,3 +179,11 @@ def test_words_of_learned_pieces_and_hashes(kind, data):
     ids, ends = native_engine.encode(network, tokenizer, texts, "baseline")
     found = [part.tolist() for part in np.split(ids, ends[:-1])] if texts else []
     assert found == tokenizer.encode_batch(texts)
+
+
+def test_random_sentences_and_texts_through_all_engines():
+    """The same by `make fuzz`, for longer: reports/fuzz.txt."""
+    ticket = integer_tickets.load(conformance.KIT / conformance.TICKET).artefact
+    results = fuzz(ticket, 2000)
+    assert {result.name for result in results} >= {"torch", "native, baseline", "tokenizer"}
+    assert all(result.compared == 2000 and result.different == 0 for result in results)

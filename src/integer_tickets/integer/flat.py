@@ -15,11 +15,15 @@ ROWS, TOGETHER, GROUP = 8, 4, 4  # of fast.h
 
 @dataclass(frozen=True, eq=False)
 class FlatLinear:
-    """`ticket_linear`: int8 weights, row by row; where zeros are left out, uint16 columns and uint32 row starts."""
+    """`ticket_linear`: int8 weights, row by row; where zeros are left out, uint16 columns and uint32 row starts.
+
+    Rows that are computed together should be equally full: `order`, uint16, says which come first.
+    """
 
     weight: Array
     column: Array | None
     start: Array | None
+    order: Array | None
     bias: Array
     multiplier: Array | None
     rows: int
@@ -152,13 +156,16 @@ def _linear(linear: Linear, above: int, form: Form) -> FlatLinear:
     weight, rule = linear.weight, linear.rule
     # The bytes are `above` higher than the values; modulo 2^32, as in C.
     bias = (linear.bias.astype(np.int64) - above * weight.sum(1, dtype=np.int64)) & 0xFFFFFFFF
+    values, column, start, order = (_in_groups if form.grouped else _in_rows)(weight, form)
+    if order is not None:
+        bias = bias[order]
     if form.grouped:
         bias = np.pad(bias, (0, -len(bias) % ROWS))
-    values, column, start = (_in_groups if form.grouped else _in_rows)(weight, form)
     return FlatLinear(
         weight=values,
         column=column,
         start=start,
+        order=order,
         bias=bias.astype(np.uint32).view(np.int32),
         multiplier=None if rule is None else rule.multiplier.astype(np.int16),
         rows=len(weight),
@@ -169,39 +176,43 @@ def _linear(linear: Linear, above: int, form: Form) -> FlatLinear:
     )
 
 
-_Parts = tuple[Array, Array | None, Array | None]
-"""Weights, their columns (or those of groups), and where rows begin."""
+_Parts = tuple[Array, Array | None, Array | None, Array | None]
+"""Weights, their columns (or those of groups), where rows begin, and the order of rows."""
 
 
 def _in_rows(weight: Array, form: Form) -> _Parts:
     alive = weight != 0
     if alive.mean() > form.sparse or weight.shape[1] > LARGEST_INDEX + 1:
-        return weight.reshape(-1), None, None
+        return weight.reshape(-1), None, None, None
     start = np.concatenate([[0], np.cumsum(alive.sum(1))]).astype(np.uint32)
-    return weight[alive], np.nonzero(alive)[1].astype(np.uint16), start
+    return weight[alive], np.nonzero(alive)[1].astype(np.uint16), start, None
 
 
 def _in_groups(weight: Array, form: Form) -> _Parts:
     rows, columns = weight.shape
     weight = np.pad(weight, ((0, -rows % ROWS), (0, -columns % GROUP)))
     groups = weight.reshape(len(weight), -1, GROUP)
-    alive = groups.any(-1).reshape(-1, TOGETHER, groups.shape[1])
+    order = np.argsort(groups[:rows].any(-1).sum(-1), kind="stable")
+    places = np.concatenate([order, np.arange(rows, len(weight))])
+    alive = groups[places].any(-1).reshape(-1, TOGETHER, groups.shape[1])
     fullest = alive.sum(-1).max(-1)  # of every few rows that are computed together
-    column = start = None
-    if fullest.mean() <= form.sparse * groups.shape[1] and groups.shape[1] <= LARGEST_INDEX + 1:
-        start = np.concatenate([[0], np.cumsum(fullest)]).astype(np.uint32)
-        column = np.zeros((int(start[-1]), TOGETHER), np.uint16)
-        kept = np.zeros((*column.shape, GROUP), np.int8)
-        quads, rest, where = np.nonzero(alive)  # in the order of rows
-        place = start[quads] + alive.cumsum(-1)[quads, rest, where] - 1
-        column[place, rest] = where
-        kept[place, rest] = groups.reshape(-1, TOGETHER, *groups.shape[1:])[quads, rest, where]
-        groups = kept
-    else:
-        groups = groups.reshape(-1, ROWS, *groups.shape[1:]).swapaxes(1, 2)
+    if fullest.mean() > form.sparse * groups.shape[1] or max(rows, groups.shape[1]) > LARGEST_INDEX + 1:
+        return _bytes(groups.reshape(-1, ROWS, *groups.shape[1:]).swapaxes(1, 2), form), None, None, None
+    start = np.concatenate([[0], np.cumsum(fullest)]).astype(np.uint32)
+    column = np.zeros((int(start[-1]), TOGETHER), np.uint16)
+    kept = np.zeros((*column.shape, GROUP), np.int8)
+    quads, rest, where = np.nonzero(alive)  # in the order of rows
+    place = start[quads] + alive.cumsum(-1)[quads, rest, where] - 1
+    column[place, rest] = where
+    kept[place, rest] = groups[places].reshape(-1, TOGETHER, *groups.shape[1:])[quads, rest, where]
+    return _bytes(kept, form), column.reshape(-1), start, order.astype(np.uint16)
+
+
+def _bytes(groups: Array, form: Form) -> Array:
+    """Groups of weights (..., 4) as the products read them."""
     if form.wide:
         groups = groups[..., [0, 2, 1, 3]].astype("<i2")
-    return np.ascontiguousarray(groups).view(np.int8).reshape(-1), None if column is None else column.reshape(-1), start
+    return np.ascontiguousarray(groups).view(np.int8).reshape(-1)
 
 
 def _tokenizer(tokenizer: Tokenizer | None) -> FlatTokenizer:

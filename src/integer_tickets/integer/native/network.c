@@ -45,8 +45,9 @@ static void linear(const ticket_linear *l, const uint8_t *x, const room *r, int3
     x = arrange(x, l->columns, r->lanes, r->arranged);
     for (int32_t first = 0; first < l->rows; first += ROWS) {
         products(l, first, x, r->lanes, r->sums);
-        for (int32_t row = first; row < least(first + ROWS, l->rows); row++) {
-            const uint32_t *sums = r->sums + (size_t)(row - first) * lanes;
+        for (int32_t place = first; place < least(first + ROWS, l->rows); place++) {
+            const uint32_t *sums = r->sums + (size_t)(place - first) * lanes;
+            int32_t row = l->order ? l->order[place] : place;
             if (out)
                 to_bytes(l, row, sums, r->lanes, zero, out + (size_t)row * lanes);
             else

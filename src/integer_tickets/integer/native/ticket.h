@@ -15,7 +15,8 @@ typedef struct {
     const int8_t *weight;
     const uint16_t *column; /* of each weight, or NULL: all rows x columns of them are there */
     const uint32_t *start;
-    const int32_t *bias;       /* of each row, modulo 2^32 */
+    const uint16_t *order;     /* which row is computed first, second, ...; NULL: in their order (always, in plain C) */
+    const int32_t *bias;       /* modulo 2^32; like the weights, in the order in which rows are computed */
     const int16_t *multiplier; /* of each row, or one for all; NULL for the classifier */
     int32_t rows, columns;
     uint8_t per_row, pre_shift, shift;
