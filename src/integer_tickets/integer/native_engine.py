@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, is_dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -115,7 +116,7 @@ def logits(network: IntegerNetwork, batch: Sequence[Sequence[int]], threads: int
     """int32 logits (batch, classes) of sentences given as token ids, 0 to `positions` of them each."""
     own = prepared(network, isa)
     ends = np.cumsum([len(ids) for ids in batch], dtype=np.int64)
-    ids = np.fromiter((token for row in batch for token in row), np.int32, ends[-1] if len(ends) else 0)
+    ids = np.fromiter(chain.from_iterable(batch), np.int32, ends[-1] if len(ends) else 0)
     if len(ids) and not (ids.min() >= 0 and ids.max() < own.flat.vocabulary):
         raise ValueError(f"token ids must lie in 0..{own.flat.vocabulary - 1}")
     if len(ends) and np.diff(ends, prepend=0).max() > own.flat.length:

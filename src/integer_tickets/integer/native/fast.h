@@ -177,21 +177,31 @@ static void products(const ticket_linear *l, int32_t row, const uint8_t *x, int3
 
 /* ---- The rounding rule, and normalization ---- */
 
-/* The product of 16 bits is that of 32, as the upper half of the multiplier is 0. */
-INLINE vec rounded(const ticket_linear *l, int32_t row, const uint32_t *sums) {
+/* The rounding rule. The product of 16 bits is that of 32, as the upper half of the multiplier is 0. */
+INLINE vec rounded(const ticket_linear *l, vec multiplier, const uint32_t *sums) {
     vec y = highest(lowest(shift_right(load(sums), l->pre_shift), splat(MOST16)), splat(LEAST16));
-    y = product16(y, splat(l->multiplier[l->per_row ? row : 0]));
-    return shift_right(add(y, splat((int32_t)1 << (l->shift - 1))), l->shift);
+    return shift_right(add(product16(y, multiplier), splat((int32_t)1 << (l->shift - 1))), l->shift);
 }
 
-static void to_bytes(const ticket_linear *l, int32_t row, const uint32_t *sums, int32_t lanes, int32_t zero, uint8_t *out) {
-    for (int32_t t = 0; t < lanes; t += LANE)
-        to8(out + t, lowest(highest(add(rounded(l, row, sums + t), splat(zero)), splat(0)), splat(255)));
+/* What ROWS rows of sums from place `first` on become: rows of bytes, or what is added to rows of the residual. */
+static void to_bytes(const ticket_linear *l, int32_t first, const uint32_t *sums, int32_t lanes, int32_t zero, uint8_t *out) {
+    for (int32_t place = first; place < least(first + ROWS, l->rows); place++, sums += lanes) {
+        int32_t row = row_of(l, place);
+        vec multiplier = splat(l->multiplier[l->per_row ? row : 0]);
+        uint8_t *to = out + (size_t)row * (size_t)lanes;
+        for (int32_t t = 0; t < lanes; t += LANE)
+            to8(to + t, lowest(highest(add(rounded(l, multiplier, sums + t), splat(zero)), splat(0)), splat(255)));
+    }
 }
 
-static void to_residual(const ticket_linear *l, int32_t row, const uint32_t *sums, int32_t lanes, int16_t *residual) {
-    for (int32_t t = 0; t < lanes; t += LANE)
-        add_to16(residual + t, lowest(highest(rounded(l, row, sums + t), splat(LEAST16)), splat(MOST16)));
+static void to_residual(const ticket_linear *l, int32_t first, const uint32_t *sums, int32_t lanes, int16_t *residual) {
+    for (int32_t place = first; place < least(first + ROWS, l->rows); place++, sums += lanes) {
+        int32_t row = row_of(l, place);
+        vec multiplier = splat(l->multiplier[l->per_row ? row : 0]);
+        int16_t *to = residual + (size_t)row * (size_t)lanes;
+        for (int32_t t = 0; t < lanes; t += LANE)
+            add_to16(to + t, lowest(highest(rounded(l, multiplier, sums + t), splat(LEAST16)), splat(MOST16)));
+    }
 }
 
 static void normalize(int32_t width, const room *r) {

@@ -41,18 +41,13 @@ TICKET_API size_t ticket_space(const ticket *net, int32_t lanes) {
 
 /* A layer that gives bytes, or without `out` one that adds to the residual. */
 static void linear(const ticket_linear *l, const uint8_t *x, const room *r, int32_t zero, uint8_t *out) {
-    size_t lanes = (size_t)r->lanes;
     x = arrange(x, l->columns, r->lanes, r->arranged);
     for (int32_t first = 0; first < l->rows; first += ROWS) {
         products(l, first, x, r->lanes, r->sums);
-        for (int32_t place = first; place < least(first + ROWS, l->rows); place++) {
-            const uint32_t *sums = r->sums + (size_t)(place - first) * lanes;
-            int32_t row = l->order ? l->order[place] : place;
-            if (out)
-                to_bytes(l, row, sums, r->lanes, zero, out + (size_t)row * lanes);
-            else
-                to_residual(l, row, sums, r->lanes, r->residual + (size_t)row * lanes);
-        }
+        if (out)
+            to_bytes(l, first, r->sums, r->lanes, zero, out);
+        else
+            to_residual(l, first, r->sums, r->lanes, r->residual);
     }
 }
 

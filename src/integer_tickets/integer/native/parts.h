@@ -41,6 +41,9 @@ static inline int32_t bits_of(uint32_t x) { /* x > 0 */
 #endif
 }
 
+/* The row that is computed in that place. */
+static inline int32_t row_of(const ticket_linear *l, int32_t place) { return l->order ? l->order[place] : place; }
+
 static inline int32_t mean(int32_t total, const sentence *s, int32_t gain) {
     int32_t shift = s->shift - gain;
     return clamp((total * s->multiplier + ((int32_t)1 << (shift - 1))) >> shift, LEAST8, MOST8);

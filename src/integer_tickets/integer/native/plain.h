@@ -27,19 +27,22 @@ static void products(const ticket_linear *l, int32_t row, const uint8_t *x, int3
     }
 }
 
-/* The rounding rule on the sums of row `row`. */
+/* The rounding rule on a sum of row `row`. */
 static inline int32_t rounded(const ticket_linear *l, int32_t row, uint32_t sum) {
     int32_t y = clamp((int32_t)sum >> l->pre_shift, LEAST16, MOST16);
     return (y * l->multiplier[l->per_row ? row : 0] + ((int32_t)1 << (l->shift - 1))) >> l->shift;
 }
 
-static void to_bytes(const ticket_linear *l, int32_t row, const uint32_t *sums, int32_t lanes, int32_t zero, uint8_t *out) {
-    for (int32_t t = 0; t < lanes; t++) out[t] = (uint8_t)clamp(rounded(l, row, sums[t]) + zero, 0, 255);
+/* What ROWS sums from place `first` on become: rows of bytes, or what is added to rows of the residual. */
+static void to_bytes(const ticket_linear *l, int32_t first, const uint32_t *sums, int32_t lanes, int32_t zero, uint8_t *out) {
+    out += (size_t)first * (size_t)lanes;
+    for (int32_t t = 0; t < lanes; t++) out[t] = (uint8_t)clamp(rounded(l, first, sums[t]) + zero, 0, 255);
 }
 
-static void to_residual(const ticket_linear *l, int32_t row, const uint32_t *sums, int32_t lanes, int16_t *residual) {
+static void to_residual(const ticket_linear *l, int32_t first, const uint32_t *sums, int32_t lanes, int16_t *residual) {
+    residual += (size_t)first * (size_t)lanes;
     for (int32_t t = 0; t < lanes; t++) {
-        int32_t y = clamp(rounded(l, row, sums[t]), LEAST16, MOST16);
+        int32_t y = clamp(rounded(l, first, sums[t]), LEAST16, MOST16);
         residual[t] = (int16_t)clamp(residual[t] + y, LEAST16, MOST16);
     }
 }
