@@ -1,6 +1,7 @@
 """The native engine: every form of its steps gives the integers of the reference, and holds no float."""
 
 import ctypes
+import platform
 import re
 import shutil
 import subprocess
@@ -29,17 +30,7 @@ SHAPES = [  # d, heads, hidden: whole groups of 4, and such as leave some over
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 
-
-def runs(isa):
-    flags = {"avx2": "avx2"}.get(isa)
-    try:
-        with open("/proc/cpuinfo", encoding="ascii") as file:
-            return flags is None or flags in file.read()
-    except OSError:
-        return flags is None
-
-
-ISAS = [isa for isa in ISA_FLAGS if runs(isa)]
+ISAS = [isa for isa in ISA_FLAGS if native_engine.available(isa) is None]
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -109,6 +100,9 @@ def test_what_does_not_fit_is_refused(random_network):
 
 
 def test_the_forms_are_those_that_were_meant():
+    if platform.machine() in ("x86_64", "AMD64"):  # what is left out is left out for the processor alone
+        reasons = [native_engine.available(isa) for isa in ISA_FLAGS if isa not in ISAS]
+        assert all("lacks the instruction set" in reason for reason in reasons)
     assert native_engine.library("baseline").ticket_form() == 0
     if "avx2" in ISAS:
         assert native_engine.library("avx2").ticket_form() == 1
@@ -187,3 +181,11 @@ def test_random_sentences_and_texts_through_all_engines():
     results = fuzz(ticket, 2000)
     assert {result.name for result in results} >= {"torch", "native, baseline", "tokenizer"}
     assert all(result.compared == 2000 and result.different == 0 for result in results)
+
+
+def test_a_processor_without_the_instructions_is_a_reason(tmp_path, monkeypatch):
+    (tmp_path / "other.c").write_text("int ticket_runs_here(void) { return 0; }\n")
+    monkeypatch.setattr(native_engine, "FOLDER", tmp_path)
+    native_engine._load.cache_clear()
+    assert native_engine.available("baseline") == "this processor lacks the instruction set 'baseline'"
+    native_engine._load.cache_clear()

@@ -76,6 +76,8 @@ def _load(isa: str) -> ctypes.CDLL | str:
         loaded = shared_library(f"engine-{isa}", FOLDER, (*FLAGS, *ISA_FLAGS[isa]))
     except OSError as error:
         return str(error)
+    if not loaded.ticket_runs_here():
+        return f"this processor lacks the instruction set {isa!r}"
     pointer, size, int32 = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int32
     loaded.ticket_batch_space.argtypes, loaded.ticket_batch_space.restype = (pointer, int32), size
     loaded.ticket_batch.argtypes = (pointer, pointer, pointer, ctypes.c_int64, int32, pointer, pointer)

@@ -1,12 +1,14 @@
 /* Many texts and sentences. Sentences go side by side, in as many lanes as stay in the nearest caches. */
 #include "ticket.h"
 
-/* How the steps were compiled: 0 in plain C, 1 for AVX2, 2 for AVX-512 with VNNI. */
-int32_t ticket_form(void) {
-#if defined(TICKET_PLAIN) || !defined(__AVX2__)
-    return 0;
-#elif defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512VL__)
-    return 2;
+int32_t ticket_form(void) { return TICKET_FORM; }
+
+/* 1 where this processor has the instructions that these files were compiled for. */
+int32_t ticket_runs_here(void) {
+#if TICKET_FORM == 2
+    return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+#elif TICKET_FORM == 1
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #else
     return 1;
 #endif

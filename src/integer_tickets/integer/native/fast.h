@@ -12,7 +12,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-#if defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512VL__)
+#if TICKET_FORM == 2
 typedef __m512i vec;
 enum { LANE = 16, PAIRS = 1 };
 INLINE vec splat(int32_t x) { return _mm512_set1_epi32(x); }
@@ -107,7 +107,7 @@ INLINE int32_t word(const int8_t *p) {
     return x;
 }
 
-#if defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512VL__)
+#if TICKET_FORM == 2
 typedef vec bytes4;
 INLINE bytes4 split(vec x) { return x; }
 INLINE vec dot(vec sum, bytes4 x, const int8_t *w) { return _mm512_dpbusd_epi32(sum, x, splat(word(w))); }

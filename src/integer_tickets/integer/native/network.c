@@ -1,7 +1,8 @@
 /* What ticket.h declares of the network. The steps are those of fast.h where the compiler's target has what they need,
  * but for TICKET_PLAIN, else those of plain.h; parts.h says how tensors lie.
  */
-#if !defined(TICKET_PLAIN) && defined(__AVX2__)
+#include "ticket.h"
+#if TICKET_FORM
 #include "fast.h"
 #else
 #include "plain.h"

@@ -54,8 +54,17 @@ typedef struct {
     uint8_t token_shift, position_shift, pool_gain;
 } ticket;
 
+/* What the steps are compiled for: 0 for any processor (always with TICKET_PLAIN), 1 for AVX2, 2 for AVX-512 with VNNI. */
+#if defined(TICKET_PLAIN) || !defined(__AVX2__)
+#define TICKET_FORM 0
+#elif defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512VL__)
+#define TICKET_FORM 2
+#else
+#define TICKET_FORM 1
+#endif
+
 /* Lanes, each of them one token, are worked on in blocks of so many. */
-#if !defined(TICKET_PLAIN) && defined(__AVX2__)
+#if TICKET_FORM
 #define TICKET_BLOCK 16
 #else
 #define TICKET_BLOCK 8
