@@ -31,7 +31,7 @@ def main() -> None:
     job = begin("controls", inputs, ["train", "controls.kinds"])
     item, params, variant, corpus = job.item, job.params, job.variant, job.corpus
     rewind = load_state(item.ladder("dense") / "rewind.safetensors")[0]
-    schedule = ladder_schedule(params, variant.weights, item.seed)
+    schedule = ladder_schedule(params, item.seed)
     ticket_masks = read_float_model(level_folder(item, params, item.level))[1]
     for kind in params.controls.kinds:
         folder, run = job.work / "out" / kind, job.work / f"run_{kind}"

@@ -33,7 +33,7 @@ def quantized_model(job: Job, bits: int, masks: Masks) -> QuantizedTransformer:
 
 def tuning_schedule(params: Params, own: Quantize | Distill, seed: int, purpose: str) -> Schedule:
     """Epochs, batch and learning rate of an integer network's own, all else as on the ladder."""
-    schedule = replace(ladder_schedule(params, "float", seed), autocast=False)  # integers are computed in float32
+    schedule = ladder_schedule(params, seed)
     return replace(schedule, epochs=own.epochs, batch=own.batch, lr=own.lr, purpose=purpose)
 
 

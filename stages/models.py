@@ -199,11 +199,10 @@ def build(
     return QuantizedTransformer(**arguments).to(params.runtime.device)
 
 
-def ladder_schedule(params: Params, weights: str, seed: int) -> Schedule:
-    """The schedule of dense models, tickets and controls; autocast is for float models only."""
-    train = params.train
-    autocast = params.runtime.autocast and weights == "float"
-    return Schedule(train.epochs, train.batch, train.tokens, train.lr, train.warmup, train.weight_decay, seed, autocast)
+def ladder_schedule(params: Params, seed: int) -> Schedule:
+    """The schedule of dense models, tickets and controls."""
+    own, autocast = params.train, params.runtime.autocast
+    return Schedule(own.epochs, own.batch, own.tokens, own.lr, own.warmup, own.weight_decay, seed, autocast)
 
 
 def calibration(corpus: Corpus, params: Params, rows: int = 1024) -> list[tuple[Tensor, Tensor]]:

@@ -31,7 +31,7 @@ def main() -> None:
     item, params, variant, corpus = job.item, job.params, job.variant, job.corpus
     segment = next(part for part in params.grid.segments if part.id == item.segment)
     rewind = load_state(item.ladder("dense") / "rewind.safetensors")[0]
-    schedule = ladder_schedule(params, variant.weights, item.seed)
+    schedule = ladder_schedule(params, item.seed)
     trained, masks, _ = read_float_model(level_folder(item, params, segment.first - 1))
     for level in range(segment.first, segment.last + 1):
         folder = job.work / "out" / level_name(level)

@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -58,19 +59,17 @@ def quantization_steps(params: Params, corpus: Corpus) -> Rows:
     steps: dict[str, Callable[[], None]] = {}
     shape = params.quantize.batch, params.train.tokens
     for kind in params.grid.attentions:
-        for weights in ("float", "int8", "int4"):
+        for weights, autocast in product(("float", "int8", "int4"), sorted({False, params.runtime.autocast})):
             model = untrained(params, corpus, kind, weights)
-            steps[f"{kind} {weights}"] = training_steps(model, corpus.splits["train"], *shape)
-        if params.runtime.autocast:
-            model = untrained(params, corpus, kind, "float")
-            steps[f"{kind} bf16"] = training_steps(model, corpus.splits["train"], *shape, autocast=True)
+            name = f"{kind} {weights}{' bf16' if autocast else ''}"
+            steps[name] = training_steps(model, corpus.splits["train"], *shape, autocast)
     times = {row["name"]: row for row in step_times(steps, ROUNDS)}
     rows = []
     for name, row in times.items():
         kind = name.partition(" ")[0]
         ratios = {
             weights: round(row["median_ms"] / times[f"{kind} {weights}"]["median_ms"], 3)
-            for weights in ("float", "bf16") if f"{kind} {weights}" in times
+            for weights in ("float", "float bf16") if f"{kind} {weights}" in times
         }  # fmt: skip
         rows.append({"corpus": corpus.statistics["corpus"], "isa": params.runtime.isa, **row, "ratios": ratios})
     return rows
@@ -93,7 +92,8 @@ def profile(study: Study | None) -> Rows:
 def profile_steps(params: Params, corpus: Corpus) -> Rows:
     rows = []
     for kind, weights, autocast in (("inhibitor", "float", False), ("inhibitor", "float", True),
-                                    ("softmax", "float", False), ("inhibitor", "int8", False)):  # fmt: skip
+                                    ("softmax", "float", False), ("inhibitor", "int8", False),
+                                    ("inhibitor", "int8", True)):  # fmt: skip
         if autocast and not params.runtime.autocast:
             continue
         model, split = untrained(params, corpus, kind, weights), corpus.splits["train"]

@@ -35,7 +35,7 @@ def main() -> None:
     corpus = load_corpus(DATA)
     model = build(params, corpus, "softmax", shape=teacher)
     initialise(model, generator("teacher", teacher.seed))
-    schedule = ladder_schedule(params, "float", teacher.seed)
+    schedule = ladder_schedule(params, teacher.seed)
     schedule = replace(schedule, epochs=teacher.epochs, lr=teacher.lr, purpose="teacher")
     train_split, selection = corpus.splits["train"], corpus.splits["selection"]
     result = train(model, fresh_state(model), train_split, selection, schedule, {}, work / "run", label="teacher")

@@ -137,7 +137,7 @@ def ladder(study: Study | None) -> Rows:
     params, corpus = study
     torch.set_num_threads(2)
     split, selection = corpus.splits["train"], corpus.splits["selection"]
-    schedule, rows = ladder_schedule(params, "float", 0), []
+    schedule, rows = ladder_schedule(params, 0), []
     with tempfile.TemporaryDirectory() as folder:
         for pattern, levels in (("weight", LEVELS), ("structure", SHRINKING_LEVELS)):
             begin, work = time.perf_counter(), Path(folder) / pattern
@@ -182,7 +182,7 @@ def autocast(study: Study | None) -> Rows:
             for name, on in (("float32", False), ("bf16", True)):
                 model = build(params, corpus, kind)
                 initialise(model, generator("initial", seed))
-                schedule = replace(ladder_schedule(params, "float", seed), autocast=on)
+                schedule = replace(ladder_schedule(params, seed), autocast=on)
                 splits = corpus.splits["train"], corpus.splits["selection"]
                 with tempfile.TemporaryDirectory() as folder:
                     result = train(model, fresh_state(model), *splits, schedule, {}, Path(folder))

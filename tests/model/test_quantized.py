@@ -215,6 +215,23 @@ def test_fused_and_plain_models_learn_the_same(kind, bits):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kernel", ["fused", "plain"])
+def test_autocast_changes_no_integer(kind, kernel):
+    """Only gradients, and these little."""
+    batch, models = sentences(LENGTHS), [quantized_model(kind, 1, 8, kernel=kernel).train() for _ in range(2)]
+    logits = []
+    for model, on in zip(models, (False, True), strict=True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=on):
+            logits.append(model(*batch))
+        F.cross_entropy(logits[-1], torch.arange(len(LENGTHS)) % 3).backward()
+    assert torch.equal(*logits)
+    wide, narrow = (
+        torch.cat([model.get_parameter(name).grad.flatten() for name in linear_names(model, True)]) for model in models
+    )
+    assert not torch.equal(wide, narrow) and F.cosine_similarity(wide, narrow, dim=0) > 0.999
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_training_without_dropout_computes_the_same(kind):
     model, batch = quantized_model(kind, 1, 4), sentences(LENGTHS)
     expected = model(*batch)

@@ -16,6 +16,8 @@ from integer_tickets.model.quantizers import (
     Format,
     best_log_step,
     inhibitor_rule,
+    integer_product,
+    multiplies_bytes,
     quantize_weight,
     quantized_linear,
     quantized_linears,
@@ -92,7 +94,7 @@ def layer(form, large_bias, seed=0):
     step = 2**log_step * HIGHEST[form.bits]
     weight, bias = random(seed, 10, 24, scale=0.7 * step), random(seed + 1, 10, scale=0.5)
     bias[0] += 2.0**25 * 2 ** (log_step + log_in) * large_bias
-    x = random(seed + 2, 5, 3, 24, scale=50).round().clamp(-form.bound + 1, form.bound - 1)
+    x = random(seed + 2, 5, 3, 24, scale=50).round().clamp(0 if form.bound > 128 else -127, form.bound - 1)
     spread = 24**0.5 * 50 * HIGHEST[form.bits] * 0.7 * 2 ** (log_step + log_in)
     logs = (log_step, log_in, math.log2(spread / max(form.high - form.zero, 1)))
     return [t.float() for t in (x, weight, bias, *map(torch.tensor, logs))]
@@ -142,6 +144,42 @@ def test_a_linear_layer(name, large_bias, isa):
         largest = reference.grad.abs().max().item()
         assert grad.isfinite().all() and largest > 0
         torch.testing.assert_close(grad.double(), reference.grad, rtol=1e-4, atol=1e-4 * largest)
+
+
+@pytest.mark.parametrize("isa", [None, *ISAS])
+@pytest.mark.parametrize("name", FORMS)
+def test_narrow_products_change_gradients_by_their_rounding_alone(name, isa):
+    form = FORMS[name]
+    outs, gradients = [], []
+    for narrow in (False, True):
+        x, weight, bias, *logs = (t.clone().requires_grad_() for t in layer(form, False))
+        part = torch.nn.Linear(24, 10)
+        part.weight, part.bias = torch.nn.Parameter(weight), torch.nn.Parameter(bias)
+        out = quantized_linear(x, part, *logs, form, isa, narrow)
+        (out * random(9, *out.shape)).sum().backward()
+        outs.append(out)
+        gradients.append([x.grad, part.weight.grad, part.bias.grad, logs[0].grad, logs[2].grad])
+    assert torch.equal(*outs)
+    for wide, narrowed in zip(*gradients, strict=True):
+        torch.testing.assert_close(narrowed, wide, rtol=0, atol=2**-7 * wide.abs().max().item())
+
+
+@pytest.mark.parametrize("inputs", [(-128, 127), (0, 255)], ids=["s8", "u8"])
+def test_products_of_bytes_are_exact(inputs, monkeypatch):
+    """By int32 sums where the processor has them, and as told by PyTorch's own product elsewhere."""
+    low, high = inputs
+    draw = np.random.default_rng(0)
+    rows = torch.from_numpy(draw.integers(low, high + 1, (37, 512))).float()
+    rows[0], rows[1] = low, high
+    weights = torch.from_numpy(draw.integers(-127, 128, (50, 512))).float()
+    weights[0], weights[1] = -127, 127
+    offset = torch.from_numpy(draw.integers(-9999, 9999, 50)).float()
+    exact = rows.long() @ weights.long().T + offset.long()
+    for bytes_too in (False, True):
+        monkeypatch.setattr("integer_tickets.model.quantizers.multiplies_bytes", lambda isa, way=bytes_too: way)
+        if bytes_too and not multiplies_bytes("native"):
+            break  # they saturate here
+        assert torch.equal(integer_product(rows, weights, offset, max(high, 128), "native").long(), exact)
 
 
 @pytest.mark.parametrize("isa", [None, *ISAS])

@@ -177,6 +177,13 @@ def test_an_observer_sees_tokens_and_no_padding():
     assert seen == {f"{name}.{layer}": (7, d) for name, d in parts.items() for layer in (0, 1)} | {"pooled": (2, 16)}
 
 
+def test_dropout_scales_bfloat16_no_less_exactly():
+    dropout, x = Dropout(0.1).train(), torch.ones(50, 20, dtype=torch.bfloat16)
+    out = dropout(x)
+    assert out.dtype == torch.float32
+    torch.testing.assert_close(out[out != 0], torch.full_like(out[out != 0], 1 / 0.9), rtol=1e-4, atol=0)
+
+
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
 def test_dropout_drops_its_share_and_scales_the_rest(p):
     dropout, x = Dropout(p).train(), torch.rand(999, 333) + 1

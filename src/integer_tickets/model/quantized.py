@@ -99,6 +99,13 @@ class QuantizedTransformer(Transformer):
         self.pool_gain.fill_(_gain(127 * NORM_UNIT / (headroom * largest["pooled"])))
 
     def forward(self, ids: Tensor, counts: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Under autocast the backward products of linear layers are in bfloat16; integers are exact all the same."""
+        narrow = torch.is_autocast_enabled(ids.device.type)
+        with torch.autocast(ids.device.type, enabled=False):
+            return self._logits(ids, counts, rows, narrow)
+
+    def _logits(self, ids: Tensor, counts: Tensor, rows: Tensor | None, narrow: bool) -> Tensor:
+        linear = partial(quantized_linear, isa=self.isa, narrow=narrow)
         valid = token_mask(ids, counts)
         gains, pool_gain = self.gains.tolist(), int(self.pool_gain)
         token_shift, position_shift = int(self.token_shift), int(self.position_shift)
@@ -122,20 +129,18 @@ class QuantizedTransformer(Transformer):
             u = integer_norm(x, self.isa)
             queries, keys = (part.query, steps["query"], log_qk, near), (part.key, steps["key"], log_qk, near)
             ins = queries, keys, (part.value, steps["value"], log_v, values)
-            q, k, v = quantized_linears(u, log_norm, ins, self.isa)
+            q, k, v = quantized_linears(u, log_norm, ins, self.isa, narrow)
             c = self.context(part, q, k, v, valid, counts, log_qk, log_v, gain)
-            r = quantized_linear(c, part.output, steps["output"], log_v - gain, log_residual, sums, self.isa)
+            r = linear(c, part.output, steps["output"], log_v - gain, log_residual, sums)
             x = add_saturating(x, self.dropout(r), self.isa)
             u, hidden = integer_norm(x, self.isa), Format(self.bits, 128, *U8)
-            f = quantized_linear(u, layer.up, steps["up"], log_norm, log_f, hidden, self.isa)
-            r = quantized_linear(f, layer.down, steps["down"], log_f, log_residual, wide, self.isa)
+            f = linear(u, layer.up, steps["up"], log_norm, log_f, hidden)
+            r = linear(f, layer.down, steps["down"], log_f, log_residual, wide)
             x = add_saturating(x, self.dropout(r), self.isa)
         total = (integer_norm(x, self.isa) * valid[..., None]).sum(1)
         pooled = self._mean(total, counts, pool_gain)
         form = Format(self.bits, 128, 0, 0, real=True)
-        return quantized_linear(
-            pooled, self.classifier, self.classifier_step, log_norm - pool_gain, torch.zeros(()), form, self.isa
-        )
+        return linear(pooled, self.classifier, self.classifier_step, log_norm - pool_gain, torch.zeros(()), form)
 
     def context(
         self,

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ class Format:
     """What a quantized linear layer takes and gives."""
 
     bits: int  # of a weight
-    bound: int  # largest magnitude that comes in
+    bound: int  # largest magnitude that comes in: 128, or 255 of numbers that are never negative
     low: int
     high: int
     zero: int = 0
@@ -94,21 +95,53 @@ def quantized_linear(
     log_out: Tensor,
     form: Format,
     isa: str | None = None,
+    narrow: bool = False,
 ) -> Tensor:
     """A linear layer and its rounding rule: integers on the grid 2^log_in in, integers on the grid 2^log_out out.
 
-    The three grids are scalar tensors; the gradient is that of the layer without rounding.
+    The three grids are scalar tensors; the gradient is that of the layer without rounding, by products in bfloat16
+    where they are to be `narrow`.
     """
-    return quantized_linears(x, log_in, [(part, log_step, log_out, form)], isa)[0]
+    return quantized_linears(x, log_in, [(part, log_step, log_out, form)], isa, narrow)[0]
 
 
 def quantized_linears(
-    x: Tensor, log_in: Tensor, parts: Sequence[tuple[nn.Linear, Tensor, Tensor, Format]], isa: str | None = None
+    x: Tensor,
+    log_in: Tensor,
+    parts: Sequence[tuple[nn.Linear, Tensor, Tensor, Format]],
+    isa: str | None = None,
+    narrow: bool = False,
 ) -> tuple[Tensor, ...]:
     """Several such layers of one input, each with its step, grid and format, by one product."""
     numbers = [number for part, log_step, log_out, _ in parts for number in (part.weight, part.bias, log_step, log_out)]
-    outputs: tuple[Tensor, ...] = _QuantizedLinears.apply(x, log_in, [form for *_, form in parts], isa, *numbers)
+    forms = [form for *_, form in parts]
+    outputs: tuple[Tensor, ...] = _QuantizedLinears.apply(x, log_in, forms, isa, narrow, *numbers)
     return outputs
+
+
+@cache
+def multiplies_bytes(isa: str | None) -> bool:
+    """Whether PyTorch's products of 8-bit integers are exact here, and several times faster than float32.
+
+    With VNNI they are; other instructions for them saturate sums of two products.
+    """
+    can = torch.cpu.get_capabilities()
+    if isa != "native" or not (can.get("avx512_vnni") or can.get("avx_vnni")):
+        return False
+    lowest = torch.full((64, 64), -128, dtype=torch.int8)
+    return bool((torch._int_mm(lowest, lowest) == 64 * 128**2).all())  # not so where oneDNN is told to do without
+
+
+def integer_product(rows: Tensor, weights: Tensor, offset: Tensor, bound: int, isa: str | None) -> Tensor:
+    """rows weights^T + offset, exact integers in the type of the weights, or int32 by products of bytes.
+
+    rows (count, in) hold -128..127, or 0..255 where `bound` is 255; weights (out, in) at most 127; offset (out,).
+    """
+    if weights.dtype is not torch.float32 or not rows.is_cpu or not multiplies_bytes(isa):
+        return torch.addmm(offset, rows.to(weights.dtype), weights.T)
+    if bound > 128:
+        rows, offset = rows - 128, offset + 128 * weights.sum(1)
+    return torch._int_mm(rows.to(torch.int8), weights.to(torch.int8).T).add_(offset.int())
 
 
 class _QuantizedLinears(torch.autograd.Function):
@@ -116,7 +149,7 @@ class _QuantizedLinears(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, log_in: Tensor, forms: Sequence[Format], isa: str | None, *numbers: Tensor
+        ctx: Any, x: Tensor, log_in: Tensor, forms: Sequence[Format], isa: str | None, narrow: bool, *numbers: Tensor
     ) -> tuple[Tensor, ...]:
         weights, biases, log_steps, log_outs = (numbers[column::4] for column in range(4))
         steps, log_units, rules, integers, offsets = [], [], [], [], []
@@ -130,11 +163,11 @@ class _QuantizedLinears(torch.autograd.Function):
             both = integer_weights(weight, bias, steps[-1], log_units[-1], form, extra, isa)
             integers.append(both[0])
             offsets.append(both[1])
-        together, offset = _one(integers), _one(offsets)
-        rows = x.flatten(0, -2).to(together.dtype)
-        acc = torch.addmm(offset, rows, together.T)
-        sums = [part.contiguous() for part in acc.split([len(weight) for weight in weights], -1)]
-        ctx.save_for_backward(rows, together, *sums, *weights, *biases, *steps)
+        together, offset, rows = _one(integers), _one(offsets), x.flatten(0, -2)
+        acc = integer_product(rows, together, offset, max(form.bound for form in forms), isa)
+        sums = [part.to(together.dtype).contiguous() for part in acc.split([len(weight) for weight in weights], -1)]
+        kind = torch.bfloat16 if narrow else together.dtype  # integers up to 256 are exact in both
+        ctx.save_for_backward(rows.to(kind), together.to(kind), *sums, *weights, *biases, *steps)
         ctx.numbers = log_units, [factor for factor, _ in rules], forms, isa
         ctx.shapes = log_in.shape, [x.shape for x in log_steps], [x.shape for x in log_outs]
         outputs = (
@@ -159,8 +192,9 @@ class _QuantizedLinears(torch.autograd.Function):
             slopes.append(slope)
         grad_all = _one(grad_accs, -1)
         sizes = [len(weight) for weight in weights]
-        grad_integers = (grad_all.T @ rows).to(weights[0].dtype).split(sizes)
         grad_offsets = grad_all.sum(0).double().split(sizes)
+        grad_all = grad_all.to(rows.dtype)
+        grad_integers = (grad_all.T @ rows).to(weights[0].dtype).split(sizes)
         by_in, others = 0.0, []
         for index, (weight, bias, step, form) in enumerate(zip(weights, biases, steps, forms, strict=True)):
             grad_weight, by_step = weight_gradient(weight, grad_integers[index], step.item(), HIGHEST[form.bits], isa)
@@ -171,7 +205,7 @@ class _QuantizedLinears(torch.autograd.Function):
             by_logs = step.new_full(shapes_step[index], by_unit + by_step), step.new_full(shapes_out[index], by_out)
             others += [grad_weight, grad_bias.to(bias.dtype), *by_logs]
         grad_x = (grad_all @ together).to(grads[0].dtype).unflatten(0, grads[0].shape[:-1])
-        return grad_x, step.new_full(shape_in, by_in), None, None, *others
+        return grad_x, step.new_full(shape_in, by_in), None, None, None, *others
 
 
 def _one(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:

@@ -56,7 +56,7 @@ class Dropout(nn.Module):
             return x
         words = self.random.integers(0, 2**64, -(-x.numel() // 4), np.uint64)
         numbers = torch.from_numpy(words.view(np.int16)[: x.numel()].reshape(x.shape))
-        kept = (numbers >= self.dropped - 32768).to(x.device, x.dtype)
+        kept = (numbers >= self.dropped - 32768).to(x.device, torch.float32)
         return x * kept.mul_(65536 / (65536 - self.dropped))
 
 
@@ -109,9 +109,10 @@ class Attention(nn.Module):
 
     def context(self, q: Tensor, k: Tensor, v: Tensor, valid: Tensor, counts: Tensor) -> Tensor:
         """q, k, v (batch, heads, n, e) -> what each token gathers, the same shape."""
-        q, k, v = q.float(), k.float(), v.float()  # also under autocast: both kinds attend in float32
+        q, k, v = q.float(), k.float(), v.float()
         if self.kind == "softmax":
-            return F.scaled_dot_product_attention(q, k, v, attn_mask=valid[:, None, None, :])
+            with torch.autocast(q.device.type, enabled=False):  # both kinds attend in float32; bfloat16 is slower here
+                return F.scaled_dot_product_attention(q, k, v, attn_mask=valid[:, None, None, :])
         total = self.inhibit(q, k, v, self.log_gamma.exp(), self.delta, valid)
         return total / counts.clamp_min(1)[:, None, None, None]
 
