@@ -37,7 +37,7 @@ def main() -> None:
         folder, run = job.work / "out" / kind, job.work / f"run_{kind}"
         if is_finished(folder):
             continue
-        masks, start = control(kind, job.model({}), ticket_masks, rewind, item.seed, job.heads)
+        masks, start = control(kind, job.model({}), ticket_masks, rewind, item.seed, job.heads, job.block)
         if kind == "reinit":
             start = early_steps(start, masks, job, run)
         model, zeros = job.model(masks, variant.weights), job.zeros(masks)

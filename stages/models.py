@@ -18,7 +18,7 @@ from integer_tickets.files import read_json, write_json, write_text
 from integer_tickets.model.kernel import available
 from integer_tickets.model.quantized import QuantizedTransformer
 from integer_tickets.model.transformer import Transformer
-from integer_tickets.params import WEIGHT_BITS, Params, Shape, Variant, embedding_bits, load_params
+from integer_tickets.params import BLOCK, WEIGHT_BITS, Params, Shape, Variant, embedding_bits, load_params
 from integer_tickets.tickets.masks import density
 from integer_tickets.tickets.structure import sizes_of, units_of
 from integer_tickets.training import processes
@@ -70,8 +70,13 @@ class Job:
 
     @property
     def heads(self) -> int | None:
-        """Heads of a layer of the dense model where heads and neurons are pruned, None where single weights are."""
+        """Heads of a layer of the dense model where heads and neurons are pruned, None where weights are."""
         return self.params.model.heads if self.variant.pattern == "structure" else None
+
+    @property
+    def block(self) -> int:
+        """How many neighbouring weights are pruned as one."""
+        return BLOCK if self.variant.pattern == "block" else 1
 
     def model(self, masks: Mapping[str, Tensor], weights: str = "float") -> Transformer:
         """An untrained model of the item; of the heads and neurons that live where these are pruned."""

@@ -36,7 +36,7 @@ def main() -> None:
     for level in range(segment.first, segment.last + 1):
         folder = job.work / "out" / level_name(level)
         if not is_finished(folder):
-            masks, start = rewound(trained, masks, rewind, params.prune.keep, variant.scope, job.heads)
+            masks, start = rewound(trained, masks, rewind, params.prune.keep, variant.scope, job.heads, job.block)
             model, zeros = job.model(masks, variant.weights), job.zeros(masks)
             label, run = f"{item.name} level {level}", job.work / f"run_{level}"
             result = train(

@@ -149,7 +149,11 @@ def test_merging_replaces_values_and_lists_and_keeps_the_rest():
         ("controls.levels.0.levle", 4, "unknown parameter controls.levels.0.levle; did you mean level?"),
         ("variants.float.embedding_bits", 4, "variants.float: embedding_bits belongs to variants whose weights are"),
         ("variants.float.weights", "int4", "variants.float: embedding_bits belongs to variants whose weights are"),
-        ("variants.float.pattern", "head", "variants.float.pattern = 'head': input should be 'weight' or 'structure'"),
+        (
+            "variants.float.pattern",
+            "head",
+            "variants.float.pattern = 'head': input should be 'weight', 'block' or 'structure'",
+        ),
         ("variants.float.pattern", ..., "parameter variants.float.pattern is missing"),
         (
             "variants.float",
@@ -210,6 +214,18 @@ def test_heads_and_neurons_of_float_and_integer_weights_can_be_pruned():
     for own in ({}, {"weights": "int4", "embedding_bits": 4}):
         params = parse_params(changed("variants.heads", STRUCTURE | own))
         assert params.variants["heads"].pattern == "structure"
+
+
+@pytest.mark.parametrize(("width", "hidden", "good"), [(32, 64, True), (32, 66, False), (30, 64, False)])
+def test_blocks_fit_the_layers(width, hidden, good):
+    values = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    values["model"] |= {"width": width, "hidden": hidden, "heads": 2}
+    values["grid"]["variants"] = ["block"]
+    if good:
+        assert parse_params(values).variants["block"].pattern == "block"
+    else:
+        with pytest.raises(UserError, match=r"variants.block: pattern = block needs model.width"):
+            parse_params(values)
 
 
 def test_bits_of_a_variant():

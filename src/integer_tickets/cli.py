@@ -96,15 +96,16 @@ def _parser() -> argparse.ArgumentParser:
     conformance.add_argument("--fuzz", type=int, default=0, metavar="N", help="and all of them on N random sentences")
     export = commands.add_parser(
         "export",
-        help="write a ticket as source code",
-        description="Write a ticket as one C99 file with its header: text in, label out, no library needed.",
+        help="write a ticket as C or ONNX",
+        description="Write a ticket as one C99 file with its header (text in, label out, no library needed), or as an "
+        "ONNX graph of integers (token ids in, logits out).",
     )
-    export.add_argument("form", choices=("c",), help="the language")
+    export.add_argument("form", choices=("c", "onnx"), help="what to write")
     export.add_argument("--model", type=Path, metavar="FILE", help="the ticket (default: the one built in)")
     export.add_argument(
         "--out", type=Path, metavar="DIR", default=Path(), help="the folder to write to (default: here)"
     )
-    export.add_argument("--name", default="ticket_net", help="begins all names in the code (default: ticket_net)")
+    export.add_argument("--name", default="ticket_net", help="of the files, and of all in C (default: ticket_net)")
     export.set_defaults(run=_export)
     commands.add_parser("run", help="run the pipeline in this folder, several items at a time")  # see _run
     conformance.set_defaults(run=_conformance)
@@ -112,7 +113,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_engine(parser: argparse.ArgumentParser, text: str = "the engine to use; changes the speed alone") -> None:
-    parser.add_argument("--engine", metavar="NAME", help=f"{text}: native, reference, torch, or torch:cuda for a GPU")
+    parser.add_argument(
+        "--engine",
+        metavar="NAME",
+        help=f"{text}: native, reference, onnx, torch, or torch:cuda for a GPU",
+    )
 
 
 def _run(words: list[str]) -> int:
@@ -252,12 +257,20 @@ def _described(facts: dict[str, Any]) -> Iterator[str]:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from integer_tickets.files import write_text
+    from integer_tickets.files import write_bytes, write_text
     from integer_tickets.integer.artefact import load
     from integer_tickets.integer.conformance import KIT, TICKET
     from integer_tickets.integer.export_c import c_files
+    from integer_tickets.integer.export_onnx import onnx_model
 
-    header, source, constants, space = c_files(load(arguments.model or KIT / TICKET), arguments.name)
+    ticket = load(arguments.model or KIT / TICKET)
+    if arguments.form == "onnx":
+        graph = onnx_model(ticket.network).SerializeToString(deterministic=True)
+        path = arguments.out / f"{arguments.name}.onnx"
+        write_bytes(path, graph)
+        print(f"{path}: {len(graph):,} bytes; text becomes token ids by the ticket's own tokenizer")
+        return 0
+    header, source, constants, space = c_files(ticket, arguments.name)
     for suffix, text in ((".h", header), (".c", source)):
         write_text(arguments.out / f"{arguments.name}{suffix}", text)
     path = arguments.out / arguments.name

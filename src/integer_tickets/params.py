@@ -82,9 +82,12 @@ class Grid(Block):
         return next((part.id for part in self.segments if part.first <= level <= part.last), None)
 
 
+BLOCK = 4  # neighbouring weights that pattern block prunes as one
+
+
 class Variant(Block):
     weights: Weights
-    pattern: Literal["weight", "structure"]
+    pattern: Literal["weight", "block", "structure"]
     scope: Literal["global", "layerwise"]
     embedding: bool
     rewind: Natural
@@ -266,6 +269,11 @@ class Params(Block):
                 raise ValueError(f"{where}.levels names a level twice")
         if any(part.level == 0 for part in self.controls.levels):
             raise ValueError("controls.levels: level 0 is dense and has no mask to compare with")
+        for name in self.grid.variants:
+            if self.variants[name].pattern == "block" and (self.model.width % BLOCK or self.model.hidden % BLOCK):
+                raise ValueError(
+                    f"variants.{name}: pattern = block needs model.width and model.hidden to be multiples of {BLOCK}"
+                )
         quantized = {part.level for part in self.quantize.levels}
         for part in self.distill.levels:
             if part.level not in quantized:

@@ -93,6 +93,29 @@ def test_the_size_of_a_layer_means_nothing(layer, keep, factor):
     assert same(prune(*larger, keep, "global"), prune(weights, masks, scales, keep, "global"))
 
 
+@relaxed
+@given(layers(), st.floats(0.01, 1), st.sampled_from([2, 4]), st.sampled_from(["global", "layerwise"]))
+def test_blocks_live_or_die_by_the_mean_of_their_importances(layer, keep, block, scope):
+    """As weights do that have this mean."""
+    _, masks, _ = layer
+    wide = {name: mask.repeat_interleave(block, 1) for name, mask in masks.items()}
+    random = torch.Generator().manual_seed(0)
+    spread = {name: torch.rand(wide[name].shape, generator=random) * wide[name] for name in wide}
+    means = {name: x.double().unflatten(1, (-1, block)).mean(-1) for name, x in spread.items()}
+    ones = dict.fromkeys(masks, 1.0)
+    try:
+        expected = prune(means, masks, ones, keep, scope)
+    except UserError:
+        with pytest.raises(UserError, match="blocks"):
+            prune(spread, wide, ones, keep, scope, block)
+        return
+    kept = prune(spread, wide, ones, keep, scope, block)
+    assert same(kept, {name: mask.repeat_interleave(block, 1) for name, mask in expected.items()})
+    moved = shuffled(kept, 3, block)
+    assert same({name: mask[:, ::block].repeat_interleave(block, 1) for name, mask in moved.items()}, moved)
+    assert [int(mask.sum()) for mask in moved.values()] == [int(mask.sum()) for mask in kept.values()]
+
+
 def test_the_unit_of_a_layer_is_its_root_mean_square():
     weights = {"a": torch.tensor([[3.0, -4.0]]), "b": torch.full((2, 2), 2.0), "c": torch.zeros(2)}
     assert scale_of(weights, ["b", "a"]) == {"b": 2.0, "a": pytest.approx(12.5**0.5)}

@@ -206,7 +206,7 @@ def _bits(folder: Path, info: Mapping[str, Any]) -> int | None:
         return artefact_bits(ticket)
     if info["weights"] != "float":
         return None
-    zeros = info["layers"].values() if info["pattern"] == "weight" else ()
+    zeros = info["layers"].values() if info["pattern"] != "structure" else ()
     pruned = sum(layer["size"] - layer["kept"] for layer in zeros)
     return int(32 * (info["parameters"] - pruned))
 

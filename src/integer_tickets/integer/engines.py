@@ -11,8 +11,11 @@ from integer_tickets.integer import native_engine
 from integer_tickets.integer.network import IntegerNetwork
 from integer_tickets.integer.rounding import Array
 
-ENGINES = ("native", "reference", "torch", "torch:cuda")
-"""C, where a compiler is found; NumPy; PyTorch on the processor and on a GPU. The first that runs is the default."""
+ENGINES = ("native", "reference", "onnx", "torch", "torch:cuda")
+"""C, where a compiler is found; NumPy; ONNX Runtime; PyTorch on the processor and on a GPU.
+
+The first that runs is the default.
+"""
 
 
 class Engine(Protocol):
@@ -34,7 +37,7 @@ def engine(name: str | None = None) -> Engine:
     lacks = _lacks(name)
     if lacks is not None:
         raise UserError(f"engine {name!r} needs {lacks}; here run {', '.join(engines())}")
-    module = {"native": "native_engine", "reference": "reference"}.get(name, "torch_engine")
+    module = name if name == "reference" else f"{name.partition(':')[0]}_engine"
     run: Callable[..., Array] = import_module(f"integer_tickets.integer.{module}").logits
     return partial(run, device="cuda") if name == "torch:cuda" else run
 
@@ -43,6 +46,8 @@ def _lacks(name: str) -> str | None:
     """What an engine needs and does not find here."""
     if name == "native":
         return native_engine.available()
+    if name == "onnx" and None in map(find_spec, ("onnx", "onnxruntime")):
+        return "onnx and onnxruntime, which are not installed (the extra `peers`)"
     if name.startswith("torch") and find_spec("torch") is None:
         return "torch, which is not installed"
     if name == "torch:cuda" and not import_module("torch").cuda.is_available():

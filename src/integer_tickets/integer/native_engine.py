@@ -126,6 +126,18 @@ def logits(network: IntegerNetwork, batch: Sequence[Sequence[int]], threads: int
     return _over_threads(own, library(isa), ids, ends, threads)
 
 
+def padded_logits(network: IntegerNetwork, ids: Array, counts: Array, threads: int = 1, isa: str = "native") -> Array:
+    """The same of a right-padded batch: ids (batch, n) and counts (batch,), the tokens of each sentence."""
+    own = prepared(network, isa)
+    n = ids.shape[1]
+    if counts.min(initial=0) < 0 or counts.max(initial=0) > min(n, own.flat.length):
+        raise ValueError(f"counts must lie in 0..{min(n, own.flat.length)}")
+    flat = ids.reshape(-1) if counts.min(initial=n) == n else ids[np.arange(n) < counts[:, None]]
+    if len(flat) and not (flat.min() >= 0 and flat.max() < own.flat.vocabulary):
+        raise ValueError(f"token ids must lie in 0..{own.flat.vocabulary - 1}")
+    return _over_threads(own, library(isa), flat.astype(np.int32), counts.cumsum(dtype=np.int64), threads)
+
+
 def encode(
     network: IntegerNetwork, tokenizer: Tokenizer, texts: Sequence[Text | tuple[Text, Text]], isa: str = "native"
 ) -> tuple[Array, Array]:
