@@ -1,20 +1,25 @@
-"""Stage benchmark: what a clock says of the integer networks and of float peers of the same shape."""
+"""Stage benchmark: what a clock says of tickets, of float models, and of other engines at their shape."""
 
 import os
 import platform
-from collections.abc import Callable
-from importlib.metadata import version
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from integer_tickets.benchmark.peers import integer, onnx_runtime, padded, pytorch
+from integer_tickets.benchmark.peer_files import EncoderShape, write_files
+from integer_tickets.benchmark.peers import contestants, present, versions
 from integer_tickets.benchmark.timing import interleaved, summary
-from integer_tickets.data.corpus import load_corpus
+from integer_tickets.data.corpus import Corpus, load_corpus
 from integer_tickets.files import write_json, write_text
-from integer_tickets.integer import artefact
-from integer_tickets.params import WEIGHT_NAMES, load_params, own_bits
+from integer_tickets.integer import artefact, native_engine, reference, torch_engine
+from integer_tickets.integer.rounding import Array
+from integer_tickets.model.transformer import Transformer
+from integer_tickets.params import WEIGHT_NAMES, Params, load_params, own_bits
 from integer_tickets.report.markdown import timings_page
 from stages.models import (
     DATA,
@@ -32,44 +37,82 @@ REPORTS = Path("reports")
 SLOWEST = 16  # largest batch for the reference engine, which is for reading, not for speed
 
 
+Call = Callable[[], object]
+
+
 def main() -> None:
     params = load_params()
     prepare_torch(params, trains=False)
     corpus = load_corpus(DATA)
-    split = corpus.splits.get("test", corpus.splits["validation"])
-    every = rows_of(split)
+    every = rows_of(corpus.splits.get("test", corpus.splits["validation"]))
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        own = params.model
+        sizes = {"vocabulary": corpus.tokenizer.size, "positions": corpus.tokenizer.positions}
+        absent = write_files(EncoderShape(own.width, own.layers, own.heads, own.hidden, **sizes), Path(folder))
+        threads = params.runtime.threads
+        peers = {
+            one.name: one.load(Path(folder) / one.file, threads)
+            for one in present(Path(folder), contestants())
+            if one.package and not one.compiles  # tickets of random weights, and half a minute for each shape
+        }
+        for batch in params.benchmark.batches:
+            sample = every[:batch] if batch > 1 else [sorted(every, key=len)[len(every) // 2]]
+            ids, counts = padded(sample)
+            calls: dict[tuple[str, str], Call] = dict(_trained(params, corpus, sample, ids, counts))
+            calls |= {("encoder of this shape", name): partial(run, ids, counts) for name, run in peers.items()}
+            taken = interleaved({" | ".join(key): call for key, call in calls.items()}, params.benchmark.rounds)
+            for (what, engine), seconds in zip(calls, taken.values(), strict=True):
+                shape = {"batch": batch, "tokens": int(counts.max()), "threads": threads}
+                rows.append({"model": what, "engine": engine, **shape, **summary(seconds, batch)})
+                print(f"batch {batch}: {what}, {engine}: {rows[-1]['median_us']} us")
+    found = {
+        "machine": machine() | {name: value for name, value in versions().items() if name != "torch"},
+        "rows": rows,
+    }
+    write_json(REPORTS / "timings.json", found | {"absent": absent})
+    write_text(REPORTS / "timings.md", timings_page(found | {"absent": absent}))
+
+
+def _trained(
+    params: Params, corpus: Corpus, sample: list[list[int]], ids: Array, counts: Array
+) -> Iterator[tuple[tuple[str, str], Call]]:
+    """The dense float models in PyTorch and their last distilled tickets in every engine."""
     variant, seed = params.grid.variants[0], params.grid.seeds[0]
     weights = WEIGHT_NAMES[own_bits(params.variants[variant], params.distill.bits)[0]]
-    rows = []
-    for batch in params.benchmark.batches:
-        sample = every[:batch] if batch > 1 else [sorted(every, key=len)[len(every) // 2]]
-        ids, counts = padded(sample)
-        contestants: dict[tuple[str, str], Callable[[], object]] = {}
-        for attention in params.grid.attentions:
-            item = Item(attention, variant, seed)
-            model = build(params, corpus, attention).cpu()
-            state = read_float_model(level_folder(item, params, 0))[0]
-            model.load_state_dict({name: state[name] for name in model.state_dict()})
-            contestants[f"{attention} float dense", f"PyTorch {version('torch')}"] = pytorch(model, ids, counts)
-            if attention == "softmax":
-                for engine, call in onnx_runtime(model, ids, counts, params.runtime.threads).items():
-                    contestants[f"{attention} float dense", engine] = call
-            level = params.distill.levels[-1].level
-            final = DISTILLED / item.name / level_name(level) / weights
-            network = artefact.load(final / "ticket.safetensors").network
-            for engine in ("torch", "reference"):
-                if engine == "torch" or batch <= SLOWEST:
-                    contestants[f"{attention} {weights} {'ticket' if level else 'dense'}", f"integer, {engine}"] = (
-                        integer(network, engine, sample)
-                    )
-        taken = interleaved({" | ".join(key): call for key, call in contestants.items()}, params.benchmark.rounds)
-        for (what, engine), seconds in zip(contestants, taken.values(), strict=True):
-            shape = {"batch": batch, "tokens": int(counts.max()), "threads": params.runtime.threads}
-            rows.append({"model": what, "engine": engine, **shape, **summary(seconds, batch)})
-            print(f"batch {batch}: {what}, {engine}: {rows[-1]['median_us']} us")
-    found = {"machine": machine(), "rows": rows}
-    write_json(REPORTS / "timings.json", found)
-    write_text(REPORTS / "timings.md", timings_page(found))
+    for attention in params.grid.attentions:
+        item = Item(attention, variant, seed)
+        model = build(params, corpus, attention).cpu().eval()
+        state = read_float_model(level_folder(item, params, 0))[0]
+        model.load_state_dict({name: state[name] for name in model.state_dict()})
+        yield (
+            (f"{attention} float dense", "PyTorch"),
+            partial(_infer, model, torch.from_numpy(ids), torch.from_numpy(counts)),
+        )
+        level = params.distill.levels[-1].level
+        network = artefact.load(DISTILLED / item.name / level_name(level) / weights / "ticket.safetensors").network
+        name = f"{attention} {weights} {'ticket' if level else 'dense'}"
+        if native_engine.available() is None:
+            run = partial(native_engine.padded_logits, network, ids, counts, params.runtime.threads, params.runtime.isa)
+            yield (name, "integer, native"), run
+        yield (name, "integer, torch"), partial(torch_engine.logits, network, sample)
+        if len(sample) <= SLOWEST:
+            yield (name, "integer, reference"), partial(reference.logits, network, sample)
+
+
+@torch.inference_mode()
+def _infer(model: Transformer, ids: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    logits: torch.Tensor = model(ids, counts)
+    return logits
+
+
+def padded(rows: list[list[int]]) -> tuple[Array, Array]:
+    """Token ids (batch, n), right-padded with zeros, and the number of tokens of each sentence (batch,), both int64."""
+    counts = np.array([len(row) for row in rows], np.int64)
+    ids = np.zeros((len(rows), counts.max()), np.int64)
+    for line, row in zip(ids, rows, strict=True):
+        line[: len(row)] = row
+    return ids, counts
 
 
 def machine() -> dict[str, Any]:

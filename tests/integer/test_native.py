@@ -89,6 +89,25 @@ def test_logits_depend_on_the_sentence_alone(random_network, sentences, isa):
     assert native_engine.logits(network, [], isa=isa).shape == (0, 3)
 
 
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_padded_batches(random_network, isa, threads):
+    network = random_network(2, positions=30)
+    rng = np.random.default_rng(0)
+    counts = rng.integers(0, 31, 90)
+    ids = rng.integers(0, 60, (90, 40))
+    expected = reference.logits(network, [row[:count].tolist() for row, count in zip(ids, counts, strict=True)])
+    assert np.array_equal(native_engine.padded_logits(network, ids, counts, threads, isa), expected)
+    beyond = ids + 1000 * (np.arange(40) >= counts[:, None])  # what padding holds is never looked at
+    assert np.array_equal(native_engine.padded_logits(network, beyond.astype(np.int32), counts, threads, isa), expected)
+    assert native_engine.padded_logits(network, ids[:0], counts[:0], threads, isa).shape == (0, 3)
+    for bad_ids, bad_counts in ((ids - 60, counts), (ids + 60, counts), (ids, counts + 31), (ids, counts - 31)):
+        with pytest.raises(ValueError, match=r"token ids must lie in 0..59, counts in 0..30"):
+            native_engine.padded_logits(network, bad_ids, bad_counts, threads, isa)
+    with pytest.raises(ValueError, match="3 counts for 90 sentences"):
+        native_engine.padded_logits(network, ids, counts[:3])
+
+
 def test_what_does_not_fit_is_refused(random_network):
     network = random_network(1)
     with pytest.raises(ValueError, match=r"token ids must lie in 0\.\.59"):

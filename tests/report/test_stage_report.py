@@ -27,6 +27,7 @@ FILES = {
 
 TIMINGS = {
     "machine": {"processor": "a processor", "cores": 2},
+    "absent": {"openvino.xml": "openvino is not installed"},
     "rows": [
         {"model": "inhibitor int8 ticket", "engine": "integer, torch", "batch": 1, "tokens": 9, "threads": 1}
         | {"median_us": 123.4, "p10_us": 100.0, "sentences_per_second": 8103.7}
@@ -158,7 +159,7 @@ def test_plots_have_the_columns_that_dvc_draws(reported):
 
 def test_the_page_of_timings():
     text = markdown.timings_page(TIMINGS)
-    assert "cores: 2, processor: a processor" in text
+    assert "cores: 2, processor: a processor" in text and "Absent: openvino.xml (openvino is not installed)." in text
     assert "| inhibitor int8 ticket | integer, torch | 1 | 9 | 1 | 123.4 | 100.0 | 8103.7 |" in text
 
 

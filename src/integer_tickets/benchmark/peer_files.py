@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from integer_tickets.integer import artefact
+from integer_tickets.integer.network import IntegerNetwork
 from integer_tickets.integer.tokenizer import Tokenizer
 from integer_tickets.model.lowering import lower
 from integer_tickets.model.quantized import QuantizedTransformer
@@ -104,29 +105,30 @@ def write_files(shape: EncoderShape, folder: Path) -> dict[str, str]:
                 warnings.simplefilter("ignore")  # of exporters about themselves
                 make()
         except ImportError as error:
-            absent[name] = f"{error.name} is not installed"
+            absent[name] = f"{(error.name or '').partition('.')[0]} is not installed"
     return absent
 
 
 def write_tickets(shape: EncoderShape, folder: Path) -> None:
-    """A calibrated int8 network for each of TICKETS."""
+    tokenizer = Tokenizer("hash", (), (), shape.vocabulary, shape.positions)
+    for name, (density, block) in TICKETS.items():
+        artefact.save(folder / f"{name}.safetensors", random_network(shape, density, block), tokenizer, {})
+
+
+def random_network(shape: EncoderShape, density: float, block: int) -> IntegerNetwork:
+    """A calibrated int8 network of random weights, of which each layer but the classifier keeps the largest blocks."""
     values: dict[str, Any] = asdict(shape) | {"classes": 2, "dropout": 0.0, "attention": "inhibitor"}
     model = QuantizedTransformer(bits=8, embedding_bits=8, **values)
     initialise(model, generator("engines", 0))
     with torch.no_grad():
         model.classifier.weight.normal_(0, 0.1, generator=torch.Generator().manual_seed(0))
-    weights = weights_of(model)
-    names = linear_names(model)
-    tokenizer = Tokenizer("hash", (), (), shape.vocabulary, shape.positions)
-    for name, (keep, block) in TICKETS.items():
-        masks = dense_masks(weights, names)
-        if keep < 1:
-            masks = prune(weights, masks, scale_of(weights, names), keep, "layerwise", block)
-        pruned = {key: value * masks[key] if key in masks else value for key, value in weights.items()}
-        model.load_state_dict(pruned)
-        model.calibrate(samples(shape))
-        network = lower(model, masks, ["no", "yes"])
-        artefact.save(folder / f"{name}.safetensors", network, tokenizer, {})
+    weights, names = weights_of(model), [name for name in linear_names(model) if name != "classifier.weight"]
+    masks = dense_masks(weights, names)
+    if density < 1:
+        masks = prune(weights, masks, scale_of(weights, names), density, "layerwise", block)
+    model.load_state_dict({name: value * masks.get(name, 1) for name, value in weights.items()})
+    model.calibrate(samples(shape))
+    return lower(model, masks, ["no", "yes"])
 
 
 def samples(shape: EncoderShape, count: int = SAMPLES) -> Iterator[tuple[Tensor, Tensor]]:
@@ -165,7 +167,7 @@ def _static(shape: EncoderShape, folder: Path) -> None:
 
     with tempfile.TemporaryDirectory() as own:
         ready = Path(own) / "ready.onnx"
-        quant_pre_process(folder / "float.onnx", ready)
+        quant_pre_process(folder / "float.onnx", ready, skip_symbolic_shape=True)
         quantize_static(
             ready, folder / "static.onnx", Reader(), quant_format=QuantFormat.QDQ, weight_type=QuantType.QInt8,
             op_types_to_quantize=["MatMul", "Gemm"],

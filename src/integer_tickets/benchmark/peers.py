@@ -1,72 +1,213 @@
-"""The contestants of the benchmark: each a function from a padded batch to logits, all on the same token ids."""
+"""The contestants of the engine study: a file loaded into an engine, as a function from a padded batch to logits.
 
-import tempfile
-import warnings
+PyTorch is imported only where it runs, so that a fresh process shows what each engine needs.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from integer_tickets.integer.engines import engine as engine_of
-from integer_tickets.integer.network import IntegerNetwork
-from integer_tickets.model.transformer import Transformer
+from integer_tickets.integer.rounding import Array
 
-Call = Callable[[], object]
+Runner = Callable[[Array, Array], Array]
+"""Token ids (batch, n) int64, right-padded with 0, and counts (batch,) int64 -> logits (batch, classes)."""
 
 
-def pytorch(model: Transformer, ids: Tensor, counts: Tensor) -> Call:
-    """The float model, eager, as PyTorch runs it."""
-    model.eval()
+@dataclass(frozen=True)
+class Contestant:
+    """An engine with one of the files.
 
-    def call() -> Tensor:
+    compiles: for half a minute at each shape of batch; told: the environment variable that lowers its instruction set
+    to AVX2, where there is one.
+    """
+
+    name: str
+    package: str
+    file: str
+    load: Callable[[Path, int], Runner]
+    compiles: bool = False
+    told: str = ""
+
+
+def native(path: Path, threads: int) -> Runner:
+    """A ticket on the project's engine."""
+    from integer_tickets.integer import artefact, native_engine
+
+    network, isa = artefact.load(path).network, os.environ.get("TICKET_ISA", "native")
+    return lambda ids, counts: native_engine.padded_logits(network, ids, counts, threads, isa)
+
+
+def pytorch(path: Path, threads: int, compiled: bool = False) -> Runner:
+    import torch
+
+    from integer_tickets.benchmark.peer_files import Encoder, EncoderShape
+
+    torch.set_num_threads(threads)
+    model = Encoder(EncoderShape(**json.loads((path.parent / "shape.json").read_text()))).eval()
+    model.load_state_dict(torch.load(path, weights_only=True))
+    if compiled:
+        torch._inductor.config.freezing = True  # weights as constants
+        model.compile(dynamic=False)
+
+    def run(ids: Array, counts: Array) -> Array:
         with torch.inference_mode():
-            return model(ids, counts)
+            return model(torch.from_numpy(ids), torch.from_numpy(counts)).numpy()
 
-    return call
-
-
-def integer(network: IntegerNetwork, engine: str, rows: list[list[int]]) -> Call:
-    """An integer network on one of the engines."""
-    logits = engine_of(engine)
-    return lambda: logits(network, rows)
+    return run
 
 
-def onnx_runtime(model: Transformer, ids: Tensor, counts: Tensor, threads: int) -> dict[str, Call]:
-    """The float softmax model in ONNX Runtime, as it is and with dynamic int8; empty where that is not installed."""
-    try:
-        import onnxruntime
-        from onnxruntime.quantization import QuantType, quantize_dynamic
-    except ImportError:
-        return {}
-    free = {"ids": {0: "batch", 1: "n"}, "counts": {0: "batch"}}
-    names: dict[str, Any] = {"input_names": list(free), "output_names": ["logits"], "dynamic_axes": free}
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter warns of itself
-        source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
-        torch.onnx.export(model.eval(), (ids, counts), source, opset_version=17, dynamo=False, **names)
-        quantize_dynamic(source, target, weight_type=QuantType.QInt8)
-        graphs = {"float": source.read_bytes(), "dynamic int8": target.read_bytes()}
+def onnx_runtime(path: Path, threads: int) -> Runner:
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = threads
-    options.log_severity_level = 3
-    feed = {"ids": ids.numpy(), "counts": counts.numpy()}
-
-    def session(graph: bytes) -> Call:
-        runner = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        return lambda: runner.run(None, feed)
-
-    label = f"ONNX Runtime {version('onnxruntime')}"
-    return {f"{label} {name}": session(graph) for name, graph in graphs.items()}
+    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda ids, counts: session.run(None, {"ids": ids, "counts": counts})[0]
 
 
-def padded(rows: list[list[int]]) -> tuple[Tensor, Tensor]:
-    """Token ids (batch, n), right-padded with zeros, and the number of tokens of each sentence (batch,), both int64."""
-    counts = np.array([len(row) for row in rows], np.int64)
-    ids = np.zeros((len(rows), counts.max()), np.int64)
-    for line, row in zip(ids, rows, strict=True):
-        line[: len(row)] = row
-    return torch.from_numpy(ids), torch.from_numpy(counts)
+def openvino(path: Path, threads: int, precision: str = "f32", static: bool = False) -> Runner:
+    import openvino as ov
+
+    core = ov.Core()
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": threads,
+        "INFERENCE_PRECISION_HINT": precision,
+    }  # fmt: skip
+    requests: dict[Any, Any] = {}
+
+    def run(ids: Array, counts: Array) -> Array:
+        key = ids.shape if static else None
+        if key not in requests:
+            model = core.read_model(path)
+            if static:
+                model.reshape({"ids": list(ids.shape), "counts": list(counts.shape)})
+            requests[key] = core.compile_model(model, "CPU", settings).create_infer_request()
+        result: Array = requests[key].infer({"ids": ids, "counts": counts}, share_inputs=True, share_outputs=True)[0]
+        return result
+
+    return run
+
+
+def ctranslate2(path: Path, threads: int) -> Runner:
+    """The encoder, and the classifier of tokens' means in NumPy."""
+    import ctranslate2 as ct2
+
+    model = ct2.Encoder(str(path), device="cpu", compute_type="int8", inter_threads=1, intra_threads=threads)
+    numbers = np.load(path / "classifier.npz")
+    weight, bias = numbers["weight"].T, numbers["bias"]
+
+    def run(ids: Array, counts: Array) -> Array:
+        lengths = ct2.StorageView.from_array(counts.astype(np.int32))
+        hidden = model.forward_batch(ct2.StorageView.from_array(ids.astype(np.int32)), lengths).last_hidden_state
+        x = np.asarray(hidden)
+        if counts.min() < ids.shape[1]:
+            x = x * (np.arange(ids.shape[1]) < counts[:, None])[..., None]
+        logits: Array = x.sum(1) / counts[:, None] @ weight + bias
+        return logits
+
+    return run
+
+
+def contestants() -> list[Contestant]:
+    """All of them, installed or not; the project's own come first."""
+    one_dnn, found = "ONEDNN_MAX_CPU_ISA", []
+    for name in ("dense", "90 % pruned", "90 % pruned in blocks"):
+        found.append(Contestant(f"native, {name}", "", f"{name}.safetensors", native, told="TICKET_ISA"))
+    found.append(Contestant("PyTorch", "torch", "torch.pt", pytorch, told=one_dnn))
+    compiled = Contestant(
+        "torch.compile", "torch", "torch.pt", lambda path, threads: pytorch(path, threads, True), True, one_dnn
+    )
+    found.append(compiled)
+    for name, file in (("float32", "float"), ("dynamic int8", "dynamic"), ("static int8", "static")):
+        found.append(Contestant(f"ONNX Runtime {name}", "onnxruntime", f"{file}.onnx", onnx_runtime))
+    for name, file, precision in (
+        ("float32", "openvino", "f32"),
+        ("bfloat16", "openvino", "bf16"),
+        ("int8", "nncf", "f32"),
+    ):
+        for static in (False, True):
+            found.append(
+                Contestant(
+                    f"OpenVINO {name}, {'static' if static else 'dynamic'} shape", "openvino", f"{file}.xml",
+                    _openvino_loader(precision, static), told=one_dnn,
+                )
+            )  # fmt: skip
+    found.append(Contestant("CTranslate2 int8", "ctranslate2", "ctranslate2", ctranslate2, told="CT2_FORCE_CPU_ISA"))
+    return found
+
+
+def _openvino_loader(precision: str, static: bool) -> Callable[[Path, int], Runner]:
+    return lambda path, threads: openvino(path, threads, precision, static)
+
+
+def present(folder: Path, among: list[Contestant]) -> list[Contestant]:
+    """Those whose file was made and whose package is installed."""
+    return [
+        one for one in among if (folder / one.file).exists() and (not one.package or find_spec(one.package) is not None)
+    ]
+
+
+def versions() -> dict[str, str]:
+    """Of what is installed of the packages."""
+    names = ("torch", "onnxruntime", "openvino", "nncf", "ctranslate2")
+    return {name: version(name) for name in names if find_spec(name) is not None}
+
+
+def size_on_disk(path: Path) -> int:
+    """Bytes of a file (with the weights beside it, where OpenVINO puts them) or of a folder."""
+    parts = path.rglob("*") if path.is_dir() else [path, path.with_suffix(".bin")]
+    return sum(part.stat().st_size for part in parts if part.is_file())
+
+
+def lower_isa(contestant: Contestant) -> dict[str, str]:
+    """The environment under which it keeps to AVX2."""
+    values = {"TICKET_ISA": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "CT2_FORCE_CPU_ISA": "AVX2"}
+    extra = {"ATEN_CPU_CAPABILITY": "avx2"} if contestant.package == "torch" else {}
+    return {contestant.told: values[contestant.told], **extra}
+
+
+def fresh(
+    folder: Path, name: str, batches: Path | None = None, environment: dict[str, str] | None = None
+) -> dict[str, Any]:
+    """What a new process with this contestant needs: seconds to its first logits, peak memory; and its logits.
+
+    `batches`: an .npz of ids_0, counts_0, ids_1, ...; without it one sentence is classified. Empty where it fails.
+    """
+    begin = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", __name__, str(folder), name, str(batches or "")],
+        capture_output=True, text=True, check=False, env={**os.environ, **(environment or {})},
+    )  # fmt: skip
+    if done.returncode:
+        return {}
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer | {"seconds": time.perf_counter() - begin}
+
+
+def _main(folder: Path, name: str, batches: str) -> None:
+    contestant = next(one for one in contestants() if one.name == name)
+    run = contestant.load(folder / contestant.file, 1)
+    if batches:
+        arrays = np.load(batches)
+        pairs = [(arrays[f"ids_{i}"], arrays[f"counts_{i}"]) for i in range(len(arrays.files) // 2)]
+    else:
+        pairs = [(np.arange(3, 19, dtype=np.int64)[None], np.array([16]))]
+    logits = [np.array(run(*pair), np.float64).tolist() for pair in pairs]
+    status = Path("/proc/self/status")  # the peak that getrusage gives may be that of the process before the start
+    lines = status.read_text().splitlines() if status.exists() else []
+    memory = next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), None)
+    print(json.dumps({"logits": logits, "memory_mb": memory}))
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]), sys.argv[2], sys.argv[3])

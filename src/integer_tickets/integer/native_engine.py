@@ -1,12 +1,13 @@
 """The native engine: the C sources of `native`, compiled at first use; bit for bit what the reference computes."""
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, is_dataclass
 from functools import cache
 from itertools import chain
 from pathlib import Path
+from threading import local
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -47,9 +48,18 @@ class Prepared:
 
     def __init__(self, flat: FlatNetwork) -> None:
         self.alive: list[Any] = []
+        self.own = local()
         self.structure = self._filled(flat)
         self.address = ctypes.addressof(self.structure)
         self.flat = flat
+
+    def space(self, loaded: ctypes.CDLL) -> int:
+        """Address of the working space of this thread, made once, as fresh pages cost more than a short sentence."""
+        if not hasattr(self.own, "space"):
+            self.own.space = np.empty(loaded.ticket_batch_space(self.address, LANES) + 64, np.uint8)
+            self.own.address = -(-self.own.space.ctypes.data // 64) * 64
+        address: int = self.own.address
+        return address
 
     def _filled(self, flat: Any) -> Any:
         filled = _STRUCTURES[type(flat)]()
@@ -82,6 +92,7 @@ def _load(isa: str) -> ctypes.CDLL | str:
     loaded.ticket_batch_space.argtypes, loaded.ticket_batch_space.restype = (pointer, int32), size
     loaded.ticket_batch.argtypes = (pointer, pointer, pointer, ctypes.c_int64, int32, pointer, pointer)
     loaded.ticket_encode.argtypes = (pointer, pointer, pointer, pointer, ctypes.c_int64, pointer, pointer)
+    loaded.ticket_padded.argtypes = (pointer, pointer, pointer, ctypes.c_int64, ctypes.c_int64, int32, pointer, pointer)
     loaded.ticket_batch.restype = loaded.ticket_encode.restype = None
     return loaded
 
@@ -123,19 +134,30 @@ def logits(network: IntegerNetwork, batch: Sequence[Sequence[int]], threads: int
         raise ValueError(f"token ids must lie in 0..{own.flat.vocabulary - 1}")
     if len(ends) and np.diff(ends, prepend=0).max() > own.flat.length:
         raise ValueError(f"a sentence has more than {own.flat.length} tokens")
-    return _over_threads(own, library(isa), ids, ends, threads)
+    return _logits(own, library(isa), ids, ends, threads)
 
 
 def padded_logits(network: IntegerNetwork, ids: Array, counts: Array, threads: int = 1, isa: str = "native") -> Array:
     """The same of a right-padded batch: ids (batch, n) and counts (batch,), the tokens of each sentence."""
-    own = prepared(network, isa)
-    n = ids.shape[1]
-    if counts.min(initial=0) < 0 or counts.max(initial=0) > min(n, own.flat.length):
-        raise ValueError(f"counts must lie in 0..{min(n, own.flat.length)}")
-    flat = ids.reshape(-1) if counts.min(initial=n) == n else ids[np.arange(n) < counts[:, None]]
-    if len(flat) and not (flat.min() >= 0 and flat.max() < own.flat.vocabulary):
-        raise ValueError(f"token ids must lie in 0..{own.flat.vocabulary - 1}")
-    return _over_threads(own, library(isa), flat.astype(np.int32), counts.cumsum(dtype=np.int64), threads)
+    return run_padded(prepared(network, isa), ids, counts, threads, isa)
+
+
+def run_padded(own: Prepared, ids: Array, counts: Array, threads: int, isa: str) -> Array:
+    """`padded_logits` of what was prepared for that instruction set."""
+    loaded, (sentences, n) = library(isa), ids.shape
+    ids, counts = np.ascontiguousarray(ids, np.int64), np.ascontiguousarray(counts, np.int64)
+    if len(counts) != sentences:
+        raise ValueError(f"{len(counts)} counts for {sentences} sentences")
+    result = np.empty((sentences, own.flat.classes), np.int32)
+
+    def run(first: int, last: int) -> None:
+        addresses = ids[first:].ctypes.data, counts[first:].ctypes.data, last - first, n, LANES
+        if not loaded.ticket_padded(own.address, *addresses, result[first:].ctypes.data, own.space(loaded)):
+            most = min(n, own.flat.length)
+            raise ValueError(f"token ids must lie in 0..{own.flat.vocabulary - 1}, counts in 0..{most}")
+
+    _over_threads(run, sentences, threads)
+    return result
 
 
 def encode(
@@ -163,25 +185,29 @@ def text_logits(
 ) -> Array:
     """`logits` of texts and pairs of texts."""
     ids, ends = encode(network, tokenizer, texts, isa)
-    return _over_threads(prepared(network, isa, tokenizer), library(isa), ids, ends, threads)
+    return _logits(prepared(network, isa, tokenizer), library(isa), ids, ends, threads)
 
 
-def _over_threads(own: Prepared, loaded: ctypes.CDLL, ids: Array, ends: Array, threads: int) -> Array:
+def _logits(own: Prepared, loaded: ctypes.CDLL, ids: Array, ends: Array, threads: int) -> Array:
+    """Of sentences one after the other."""
     result = np.empty((len(ends), own.flat.classes), np.int32)
 
     def run(first: int, last: int) -> None:
         before = int(ends[first - 1]) if first else 0
-        space = np.empty(loaded.ticket_batch_space(own.address, LANES) + 64, np.uint8)
         part = np.ascontiguousarray(ends[first:last] - before)
         loaded.ticket_batch(
             own.address, ids[before:].ctypes.data, part.ctypes.data, last - first, LANES, result[first:].ctypes.data,
-            -(-space.ctypes.data // 64) * 64,
+            own.space(loaded),
         )  # fmt: skip
 
-    if threads == 1:
-        run(0, len(ends))
-        return result
-    bounds = [len(ends) * part // threads for part in range(threads + 1)]
-    with ThreadPoolExecutor(threads) as pool:  # C runs without Python's lock
-        list(pool.map(run, bounds, bounds[1:]))
+    _over_threads(run, len(ends), threads)
     return result
+
+
+def _over_threads(run: Callable[[int, int], None], count: int, threads: int) -> None:
+    """Call `run` for as many parts of 0..count; C runs without Python's lock."""
+    if threads == 1:
+        return run(0, count)
+    bounds = [count * part // threads for part in range(threads + 1)]
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(run, bounds, bounds[1:]))

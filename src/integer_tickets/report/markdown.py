@@ -173,11 +173,15 @@ def _timings(study: Study) -> Iterator[str]:
 def timings_page(found: dict[str, Any]) -> str:
     """The page of the stage benchmark as Markdown, from the content of timings.json."""
     machine = ", ".join(f"{key}: {value}" for key, value in sorted(found["machine"].items()))
+    absent = "".join(f" Absent: {file} ({why})." for file, why in sorted(found["absent"].items()))
     return (
         "# What a clock measures\n\n"
         f"Measured on one machine ({machine}); another one gives other numbers. All contestants take turns in "
         "interleaved rounds with the same sentences, threads and warm-up; times are per call and without tokenization. "
-        "The reference engine is written to be read, not to be fast.\n\n"
+        "The reference engine is written to be read, not to be fast. An encoder of this shape has random weights, "
+        "softmax attention and layer normalization. `isa` is what PyTorch, OpenVINO and the native engine keep to; ONNX "
+        "Runtime and CTranslate2 use all there is. [engines.md](engines.md) lets all of them, at other "
+        f"shapes.{absent}\n\n"
         f"{tables.timings(found).markdown()}\n"
     )
 

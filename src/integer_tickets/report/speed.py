@@ -19,16 +19,16 @@ def page(found: Mapping[str, Any]) -> str:
     parts = [INTRODUCTION]
     for name, (title, text, body) in SECTIONS.items():
         if found.get(name, {}).get("rows"):
-            parts.append(f"## {title}\n\n{text}\n\n{body(found[name]['rows'])}\n\n{_where(found[name]['machine'])}\n")
+            parts.append(f"## {title}\n\n{text}\n\n{body(found[name]['rows'])}\n\n{where(found[name]['machine'])}\n")
     return "\n".join(parts)
 
 
-def _where(machine: Mapping[str, Any]) -> str:
+def where(machine: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {value}" for name, value in sorted(machine["versions"].items()) if value != "absent")
     return f"*{machine['processor']}, {machine['cores']} cores; Python {machine['python']}, {versions}.*"
 
 
-def _table(header: list[str], rows: list[list[Any]]) -> str:
+def markdown_table(header: list[str], rows: list[list[Any]]) -> str:
     lines = [header, ["---"] + ["---:"] * (len(header) - 1), *([str(cell) for cell in row] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -42,7 +42,7 @@ def _attention(rows: Rows) -> str:
         cells = [by_place.get((name, threads, batch, n)) for name in names]
         times = [f"{cell['median_ms']:.2f} ({cell['ratio']:.2f})" if cell else "" for cell in cells]
         body.append([f"{batch}, {heads}, {n}, {d}", threads, *times])
-    return _table(["batch, heads, n, d", "threads", *names], body)
+    return markdown_table(["batch, heads, n, d", "threads", *names], body)
 
 
 def _quantization(rows: Rows) -> str:
@@ -50,7 +50,7 @@ def _quantization(rows: Rows) -> str:
         [row["corpus"], row["name"], f"{row['median_ms']:.2f}", f"{row['ratios']['float']:.2f}",
          f"{row['ratios']['float bf16']:.2f}" if "float bf16" in row["ratios"] else ""] for row in rows
     ]  # fmt: skip
-    return _table(["corpus", "step", "ms", "over float32", "over bf16 products"], body)
+    return markdown_table(["corpus", "step", "ms", "over float32", "over bf16 products"], body)
 
 
 def _profile(rows: Rows) -> str:
@@ -61,7 +61,7 @@ def _profile(rows: Rows) -> str:
     for part in parts:
         cells = [by_place[(*model, part)] for model in models]
         body.append([part, *(f"{cell['ms']:.2f} ({100 * cell['share']:.0f} %)" for cell in cells)])
-    return _table(["ms a step (share)", *(f"{corpus}, {model}" for corpus, model in models)], body)
+    return markdown_table(["ms a step (share)", *(f"{corpus}, {model}" for corpus, model in models)], body)
 
 
 def _trainer(rows: Rows) -> str:
@@ -69,7 +69,7 @@ def _trainer(rows: Rows) -> str:
         [row["name"], row["batch"], row["threads"], f"{row['tokens_per_second']:,}", f"{row['ratio']:.2f}"]
         for row in rows
     ]
-    return _table(["training loop", "batch", "threads", "tokens/s", "over Hugging Face float32"], body)
+    return markdown_table(["training loop", "batch", "threads", "tokens/s", "over Hugging Face float32"], body)
 
 
 def _ladder(rows: Rows) -> str:
@@ -79,7 +79,7 @@ def _ladder(rows: Rows) -> str:
         [names[row["pattern"]], row["level"], f"{100 * row['density']:.1f}", row["steps"], f"{row['own_seconds']:.0f}",
          f"{row['seconds'] / 60:.1f}", f"{100 * row['selection_accuracy']:.2f}"] for row in rows
     ]  # fmt: skip
-    return _table(header, body)
+    return markdown_table(header, body)
 
 
 def _structure(rows: Rows) -> str:
@@ -87,12 +87,14 @@ def _structure(rows: Rows) -> str:
         [row["shape"], f"{row['batch']} x {row['tokens']}", row["attention"], f"{100 * row['density']:.1f}",
          row["heads"], row["neurons"], f"{row['median_ms']:.2f}"] for row in rows
     ]  # fmt: skip
-    return _table(["shape", "sentences x tokens", "attention", "density %", "heads", "neurons", "ms a step"], body)
+    return markdown_table(
+        ["shape", "sentences x tokens", "attention", "density %", "heads", "neurons", "ms a step"], body
+    )
 
 
 def _autocast(rows: Rows) -> str:
     body = [[row["attention"], row["seed"], f"{100 * row['float32']:.2f}", f"{100 * row['bf16']:.2f}"] for row in rows]
-    return _table(["attention", "seed", "float32 %", "bf16 products %"], body)
+    return markdown_table(["attention", "seed", "float32 %", "bf16 products %"], body)
 
 
 def _gpu(rows: Rows) -> str:
@@ -100,12 +102,14 @@ def _gpu(rows: Rows) -> str:
         [f"{row['batch']}, {row['heads']}, {row['n']}, {row['d']}", row["attention"], f"{row['forward_ms']:.3f}",
          f"{row['both_ms']:.3f}", f"{100 * row['both_of_limit']:.0f}" if "both_of_limit" in row else ""] for row in rows
     ]  # fmt: skip
-    return _table(["batch, heads, n, d", "attention", "forward ms", "both ms", "% of the vector units' limit"], body)
+    return markdown_table(
+        ["batch, heads, n, d", "attention", "forward ms", "both ms", "% of the vector units' limit"], body
+    )
 
 
 def _pipeline(rows: Rows) -> str:
     body = [[row["items"], row["jobs"], f"{row['seconds'] / 60:.1f}"] for row in rows]
-    return _table(["items", "at a time", "minutes"], body)
+    return markdown_table(["items", "at a time", "minutes"], body)
 
 
 SECTIONS: dict[str, tuple[str, str, Callable[[Rows], str]]] = {

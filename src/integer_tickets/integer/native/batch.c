@@ -41,6 +41,31 @@ void ticket_batch(const ticket *net, const int32_t *ids, const int64_t *ends, in
     }
 }
 
+/* As ticket_batch, of a right-padded batch: ids (sentences x n) and counts. 0 where a number is out of range. */
+int32_t ticket_padded(const ticket *net, const int64_t *ids, const int64_t *counts, int64_t sentences, int64_t n,
+                      int32_t most, int32_t *logits, void *space) {
+    enum { TOGETHER = 64, LONGEST = 256 };
+    int32_t own[TOGETHER], packed[LONGEST];
+    if (most > LONGEST || net->length > LONGEST) return 0;
+    for (int64_t first = 0; first < sentences;) {
+        int32_t number = 0, used = 0;
+        for (; number < TOGETHER && first + number < sentences; number++, ids += n) {
+            int64_t count = counts[first + number];
+            if (count < 0 || count > n || count > net->length) return 0;
+            if (number && used + count > most) break;
+            for (int64_t j = 0; j < count; j++) {
+                if (ids[j] < 0 || ids[j] >= net->vocabulary) return 0;
+                packed[used++] = (int32_t)ids[j];
+            }
+            own[number] = used;
+        }
+        int32_t lanes = (used + TICKET_BLOCK - 1) / TICKET_BLOCK * TICKET_BLOCK;
+        ticket_logits(net, packed, own, number, lanes, logits + first * net->classes, space);
+        first += number;
+    }
+    return 1;
+}
+
 /* Ids of texts, or of pairs where pair[i] is not 0: text i is the bytes from ends[2i - 1] (0 at first) to ends[2i], its
  * second text those from there to ends[2i + 1]. `ids` has room for (count + 1) * length; id_ends as for ticket_batch. */
 void ticket_encode(const ticket *net, const uint8_t *bytes, const int64_t *ends, const uint8_t *pair, int64_t count,
