@@ -94,6 +94,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_engine(conformance, "the engine to check, all that run here without one")
     conformance.add_argument("--fuzz", type=int, default=0, metavar="N", help="and all of them on N random sentences")
+    conformance.add_argument("--texts", type=Path, metavar="FILE", help="and all of them on the lines of a file")
+    conformance.add_argument(
+        "--model", type=Path, metavar="FILE", help="the ticket for both (default: the one built in)"
+    )
     export = commands.add_parser(
         "export",
         help="write a ticket as C or ONNX",
@@ -153,6 +157,13 @@ def _predict(arguments: argparse.Namespace) -> int:
 def _standard_input() -> Iterator[str]:
     for line in sys.stdin.buffer:
         yield line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8", "surrogateescape")
+
+
+def _lines(path: Path) -> list[bytes]:
+    try:
+        return path.read_bytes().splitlines()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
 
 
 def _chunks(lines: Iterable[str], size: int) -> Iterator[list[str]]:
@@ -290,15 +301,19 @@ def _conformance(arguments: argparse.Namespace) -> int:
         print(f"{name}: {report.sentences} sentences, {report.tensors} comparisons, {verdict}")
         for line in report.mismatches[:5]:
             print(f"  {line}")
-    if arguments.fuzz > 0:
+    if arguments.fuzz > 0 or arguments.texts:
         from integer_tickets.integer.artefact import load
         from integer_tickets.integer.conformance import KIT, TICKET
-        from integer_tickets.integer.fuzz import fuzz
+        from integer_tickets.integer.fuzz import compare, fuzz
 
-        for result in fuzz(load(KIT / TICKET), arguments.fuzz):
+        ticket = load(arguments.model or KIT / TICKET)
+        results = fuzz(ticket, arguments.fuzz) if arguments.fuzz > 0 else []
+        if arguments.texts:
+            results += compare(ticket, _lines(arguments.texts))
+        for result in results:
             failed |= bool(result.different)
             verdict = f"{result.different:,} DIFFER" if result.different else "all equal"
-            print(f"{result.name}: {result.compared:,} random inputs, {verdict}", flush=True)
+            print(f"{result.name}: {result.compared:,} inputs, {verdict}", flush=True)
     return 1 if failed else 0
 
 

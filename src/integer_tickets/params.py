@@ -178,6 +178,7 @@ class Shape(Block):
 
 class Model(Shape):
     signed: bool
+    power_of_two: bool
 
 
 class Train(Block):

@@ -1,7 +1,8 @@
-"""Operation counts: by hand, against PyTorch's own count of multiplications, and against the network's numbers."""
+"""Operation counts: by hand, against PyTorch's own, the network's numbers, and a run of the reference that counts."""
 
 from collections import Counter
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -18,8 +19,9 @@ from integer_tickets.benchmark.operations import (
     integer_bytes,
     integer_operations,
 )
-from integer_tickets.integer import artefact
+from integer_tickets.integer import artefact, reference
 from integer_tickets.integer.layout import network_tensors
+from integer_tickets.integer.network import Softmax, roles
 from integer_tickets.integer.tokenizer import Tokenizer
 from integer_tickets.model.transformer import Transformer
 from tests.integer.conftest import build_network
@@ -155,3 +157,85 @@ def test_energy_is_count_times_price():
         ("byte", "sram"): 80.0,  # 64 bytes are eight reads of 64 bits at 10 pJ
         ("byte", "dram"): 10_400.0,
     }
+
+
+NAMES = {
+    "multiply": "multiply", "add": "add", "subtract": "add", "left_shift": "shift", "right_shift": "shift",
+    "minimum": "compare", "maximum": "compare", "floor_divide": "division", "absolute": "absolute difference",
+    "negative": "add",
+}  # fmt: skip
+
+
+class Counted(np.ndarray):
+    """An array that counts what NumPy computes with it, in `seen`."""
+
+    seen: ClassVar[Counter[str]] = Counter()
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **options):
+        plain = [np.asarray(x) if isinstance(x, Counted) else x for x in inputs]
+        result = getattr(ufunc, method)(*plain, **options)
+        if ufunc is np.matmul:
+            self.product(result.size * plain[0].shape[-1])
+        else:
+            self.seen[NAMES[ufunc.__name__]] += plain[0].size if method == "reduce" else result.size
+        return np.asarray(result).view(Counted)
+
+    def __array_function__(self, function, types, arguments, options):
+        plain = [np.asarray(x) if isinstance(x, Counted) else x for x in arguments]
+        if function is np.einsum:  # (n, in), (out, in) -> (n, out)
+            self.product(len(plain[1]) * plain[2].size)
+        else:
+            assert function in (np.searchsorted, np.empty_like, np.count_nonzero)
+        return np.asarray(function(*plain, **options)).view(Counted)
+
+    def product(self, count):
+        self.seen["multiply"] += count
+        self.seen["add"] += count
+
+
+def counted(network):
+    """The network with weights that count, none of them 0."""
+    layers = []
+    for layer in network.layers:
+        parts = {name: counting(getattr(layer, name)) for name in roles(layer.attention)}
+        if isinstance(layer.attention, Softmax):
+            parts["attention"] = replace(layer.attention, table=layer.attention.table.view(Counted))
+        layers.append(replace(layer, **parts))
+    return replace(
+        network, layers=tuple(layers), tokens=counting(network.tokens), positions=counting(network.positions),
+        classifier=counting(network.classifier),
+    )  # fmt: skip
+
+
+def counting(matrix):
+    return replace(matrix, weight=np.where(matrix.weight == 0, 1, matrix.weight).astype(np.int8).view(Counted))
+
+
+@pytest.mark.parametrize("n", [1, 7, 20])
+@pytest.mark.parametrize("kind", ["inhibitor", "unsigned", "softmax"])
+def test_counts_are_those_of_a_counted_run_of_the_reference(kind, n):
+    """Exactly, once what NumPy does besides is taken off; the look-ups alone are not seen."""
+    network = counted(build_network(1, kind, d=32, heads=4))
+    Counted.seen.clear()
+    reference.logits(network, [list(range(3, 3 + n))])
+    formula: Counter[str] = Counter()
+    for (_, operation, _), count in integer_operations(network, n).items():
+        formula[operation] += int(count)
+    besides: Counter[str] = Counter()
+    for linear in (linear for _, linear in network.linears() if linear.rule is not None):
+        outputs = n * len(linear.weight)
+        besides["shift"] += outputs * (linear.rule.pre_shift == 0)  # by nothing
+        besides["add"] += outputs * (linear.rule.zero == 0)  # of nothing
+    rows = n * (2 * len(network.layers) + 1)
+    besides += Counter({"compare": rows, "shift": rows, "add": 3 * rows})  # of norms: no sum of 0; 2^(t - 5); t
+    for layer in network.layers:
+        pairs = n * n * layer.heads
+        if kind == "softmax":
+            besides["add"] += pairs  # of the zero point, nothing
+            besides["shift"] += n * n * int((layer.attention.pre_shift == 0).sum())
+            besides["multiply"] += n * layer.heads  # by 2, which is a shift
+            besides["shift"] -= n * layer.heads
+        else:
+            besides["add"] += pairs * network.width // network.heads  # |q - k| is one operation
+    del formula["look-up"]
+    assert Counted.seen == formula + besides

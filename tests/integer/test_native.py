@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import integer_tickets
+from integer_tickets.cli import main
 from integer_tickets.integer import building, conformance, native_engine, reference
 from integer_tickets.integer.building import ISA_FLAGS
 from integer_tickets.integer.fuzz import fuzz
@@ -208,3 +209,13 @@ def test_a_processor_without_the_instructions_is_a_reason(tmp_path, monkeypatch)
     native_engine._load.cache_clear()
     assert native_engine.available("baseline") == "this processor lacks the instruction set 'baseline'"
     native_engine._load.cache_clear()
+
+
+def test_given_texts_through_all_engines(tmp_path, capsys):
+    file = tmp_path / "texts.txt"
+    file.write_bytes(b"a superb film\n\nthe actors are \xff not dull\r\n" + b"word " * 300)
+    assert main(["conformance", "--engine", "reference", "--texts", str(file)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert f"tokenizer, {ISAS[-1]}: 4 inputs, all equal" in lines and "torch: 4 inputs, all equal" in lines
+    assert main(["conformance", "--engine", "reference", "--texts", str(tmp_path / "none")]) == 2
+    assert "none: No such file" in capsys.readouterr().err

@@ -39,10 +39,12 @@ def quantized_model(
     embedding_bits: int = 8,
     headroom: float = 1.0,
     scale: float = 1.0,
+    power_of_two: bool = False,
     **changes,
 ) -> QuantizedTransformer:
     """The same weights, linear ones times `scale`, calibrated on 96 sentences; in evaluation mode."""
-    model = QuantizedTransformer(bits=bits, embedding_bits=embedding_bits, **shape_of(kind, **changes))
+    own = {"bits": bits, "embedding_bits": embedding_bits, "power_of_two": power_of_two}
+    model = QuantizedTransformer(**own, **shape_of(kind, **changes))
     initialise(model, np.random.default_rng([seed, 1]))
     _as_if_trained(model, seed)
     with torch.no_grad():

@@ -214,6 +214,21 @@ def test_fused_and_plain_models_learn_the_same(kind, bits):
         torch.testing.assert_close(one.grad, other.grad, rtol=0, atol=tolerance * largest + 1e-7, msg=name)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_gamma_may_be_a_power_of_two(seed):
+    """Within a factor of sqrt 2 of what it was; the engines compute the same."""
+    free, model = (quantized_model("inhibitor", seed, 8, power_of_two=power) for power in (False, True))
+    assert_is_the_integer_network(model, sentences(LENGTHS, seed))
+    networks = [lower(one, {}, ["a", "b", "c"]) for one in (model, free)]
+    for own, other in zip(*(network.layers for network in networks), strict=True):
+        numbers, before = own.attention, other.attention
+        assert all(number.bit_count() == 1 for number in numbers.multiplier.tolist())
+        gammas = [part.multiplier / 2.0**part.shift for part in (numbers, before)]
+        assert np.abs(np.log2(gammas[0] / gammas[1])).max() < 0.51
+    F.cross_entropy(model.train()(*sentences(range(1, 13))), torch.arange(12) % 3).backward()
+    assert all(layer.attention.log_gamma.grad.any() for layer in model.layers)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("kernel", ["fused", "plain"])
 def test_autocast_changes_no_integer(kind, kernel):

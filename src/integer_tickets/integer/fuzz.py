@@ -1,4 +1,4 @@
-"""Random sentences and random bytes through every engine: `integer-tickets conformance --fuzz N`."""
+"""Random sentences, random bytes and given texts through every engine: `conformance --fuzz N`, `--texts FILE`."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from integer_tickets.integer.artefact import Artefact
 from integer_tickets.integer.building import ISA_FLAGS
 from integer_tickets.integer.engines import engine, engines
 from integer_tickets.integer.rounding import Array
+from integer_tickets.integer.tokenizer import Text
 
 CHUNK = 500
 """Sentences that are compared at once."""
@@ -39,6 +40,19 @@ def ways(ticket: Artefact) -> dict[str, Run]:
             runs[f"native, {isa}"] = partial(native_engine.logits, network, isa=isa)
             runs[f"native, {isa}, 3 threads"] = partial(native_engine.logits, network, threads=3, isa=isa)
     return runs
+
+
+def compare(ticket: Artefact, texts: Sequence[Text]) -> list[Fuzzed]:
+    """How every way to run the ticket does on these texts, and the tokenizer in C."""
+    rows = ticket.tokenizer.encode_batch(texts)
+    expected, found = reference.logits(ticket.network, rows), []
+    for name, run in ways(ticket).items():
+        found.append(Fuzzed(name, len(rows), int((run(rows) != expected).any(1).sum())))
+    for isa in (isa for isa in ISA_FLAGS if native_engine.available(isa) is None):
+        ids, ends = native_engine.encode(ticket.network, ticket.tokenizer, texts, isa)
+        own = [part.tolist() for part in np.split(ids, ends[:-1])]
+        found.append(Fuzzed(f"tokenizer, {isa}", len(rows), sum(a != b for a, b in zip(own, rows, strict=True))))
+    return found
 
 
 def fuzz(ticket: Artefact, count: int, seed: int = 0) -> list[Fuzzed]:

@@ -30,8 +30,7 @@ def lower(model: QuantizedTransformer, masks: Mapping[str, Tensor], labels: Sequ
         outs = {"query": log_qk, "key": log_qk, "value": log_v, "up": log_f}
         steps = dict(zip(LINEARS, model.weight_steps[index], strict=True))
         if attention.kind == "inhibitor":
-            gamma = attention.log_gamma.exp() * torch.exp2(log_qk - log_v)
-            rule = inhibitor_rule(gamma, attention.delta * torch.exp2(-log_v))
+            rule = inhibitor_rule(*model.head_numbers(attention, log_qk, log_v))
             numbers = (rule.multiplier.numpy(), rule.offset.numpy(), rule.shift.numpy())
             lowered: Inhibitor | Softmax = Inhibitor(*numbers, gain, attention.signed)
         else:

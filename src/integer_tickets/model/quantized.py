@@ -33,7 +33,7 @@ class QuantizedTransformer(Transformer):
 
     Grids are learned as log2 of their step: one per weight matrix (`weight_steps`, `classifier_step`, `token_step`)
     and per layer for q and k, v, and the hidden layer (`activation_steps`). Shifts and gains are powers of two fixed
-    by `calibrate`.
+    by `calibrate`. With `power_of_two` the gamma of every Inhibitor head is rounded to one on the integer grid.
     """
 
     gains: Tensor
@@ -44,9 +44,9 @@ class QuantizedTransformer(Transformer):
     length_shift: Tensor
     exp_table: Tensor
 
-    def __init__(self, *, bits: int, embedding_bits: int, **shape: object) -> None:
+    def __init__(self, *, bits: int, embedding_bits: int, power_of_two: bool = False, **shape: object) -> None:
         super().__init__(**shape)  # type: ignore[arg-type]
-        self.bits, self.embedding_bits = bits, embedding_bits
+        self.bits, self.embedding_bits, self.power_of_two = bits, embedding_bits, power_of_two
         count = len(self.layers)
         self.weight_steps = nn.Parameter(torch.zeros(count, len(LINEARS)))
         self.activation_steps = nn.Parameter(torch.zeros(count, 3))
@@ -157,8 +157,7 @@ class QuantizedTransformer(Transformer):
         """q, k, v (batch, n, heads e) -> what each token gathers, the same shape."""
         q, k, v = part.split(q), part.split(k), part.split(v)
         if part.kind == "inhibitor":
-            gamma = part.log_gamma.exp() * torch.exp2(log_qk - log_v)
-            delta = part.delta * torch.exp2(-log_v)
+            gamma, delta = self.head_numbers(part, log_qk, log_v)
             rule = inhibitor_rule(gamma.detach(), delta.detach())
             total = part.inhibit(q, k, v, gamma, delta, valid, rule=rule)
             return self._mean(total.transpose(1, 2).flatten(2), counts, gain)
@@ -174,6 +173,13 @@ class QuantizedTransformer(Transformer):
         smooth = (gathered / share.clamp_min(1) * 2**gain).clamp(-128, 127)
         exact = torch_ops.softmax_divide(gathered.detach(), share.detach(), gain)
         return through(exact, smooth).transpose(1, 2).flatten(2)
+
+    def head_numbers(self, part: Attention, log_qk: Tensor, log_v: Tensor) -> tuple[Tensor, Tensor]:
+        """gamma and delta of the heads (heads,) on the grids of distances and of V."""
+        gamma = part.log_gamma.exp() * torch.exp2(log_qk - log_v)
+        if self.power_of_two:
+            gamma = through(torch.exp2(torch.log2(gamma.detach()).round()), gamma)
+        return gamma, part.delta * torch.exp2(-log_v)
 
     def _mean(self, total: Tensor, counts: Tensor, gain: int) -> Tensor:
         return mean_over(total, counts, gain, self.length_multiplier, self.length_shift, self.isa)
