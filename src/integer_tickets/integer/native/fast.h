@@ -36,6 +36,12 @@ INLINE void add_to16(int16_t *p, vec a) {
     __m256i *to = (__m256i *)p;
     _mm256_storeu_si256(to, _mm256_adds_epi16(_mm256_loadu_si256(to), _mm512_cvtepi32_epi16(a)));
 }
+INLINE void rounded16(uint8_t *p, vec y, int32_t multiplier, int32_t shift, int32_t zero) {
+    __m256i x = _mm256_mulhi_epi16(_mm512_cvtsepi32_epi16(y), _mm256_set1_epi16((int16_t)multiplier));
+    x = _mm256_sra_epi16(_mm256_add_epi16(x, _mm256_set1_epi16((int16_t)(1 << (shift - 17)))), _mm_cvtsi32_si128(shift - 16));
+    x = _mm256_max_epi16(_mm256_add_epi16(x, _mm256_set1_epi16((int16_t)zero)), _mm256_setzero_si256());
+    _mm_storeu_si128((__m128i *)p, _mm256_cvtusepi16_epi8(x));
+}
 INLINE vec add_bytes(vec sum, vec bytes) { return _mm512_dpbusd_epi32(sum, bytes, splat(0x01010101)); }
 INLINE vec less_bytes(vec sum, vec bytes) { return _mm512_dpbusd_epi32(sum, bytes, splat(-1)); }
 #else
@@ -65,6 +71,12 @@ INLINE void to8(uint8_t *p, vec a) { /* 0..255 */
 INLINE void add_to16(int16_t *p, vec a) {
     __m128i *to = (__m128i *)p;
     _mm_storeu_si128(to, _mm_adds_epi16(_mm_loadu_si128(to), to16(a)));
+}
+INLINE void rounded16(uint8_t *p, vec y, int32_t multiplier, int32_t shift, int32_t zero) {
+    __m128i x = _mm_mulhi_epi16(to16(y), _mm_set1_epi16((int16_t)multiplier));
+    x = _mm_sra_epi16(_mm_add_epi16(x, _mm_set1_epi16((int16_t)(1 << (shift - 17)))), _mm_cvtsi32_si128(shift - 16));
+    x = _mm_add_epi16(x, _mm_set1_epi16((int16_t)zero));
+    _mm_storel_epi64((__m128i *)p, _mm_packus_epi16(x, x));
 }
 INLINE vec bytes_summed(vec bytes) {
     return _mm256_madd_epi16(_mm256_maddubs_epi16(bytes, _mm256_set1_epi8(1)), _mm256_set1_epi16(1));
@@ -183,12 +195,20 @@ INLINE vec rounded(const ticket_linear *l, vec multiplier, const uint32_t *sums)
     return shift_right(add(product16(y, multiplier), splat((int32_t)1 << (l->shift - 1))), l->shift);
 }
 
-/* What ROWS rows of sums from place `first` on become: rows of bytes, or what is added to rows of the residual. */
+/* What ROWS rows of sums from place `first` on become: rows of bytes, or what is added to rows of the residual.
+ *
+ * From a shift of 17 on, the lower 16 bits of a product are not needed: with h = floor(y m / 2^16), the rounding rule
+ * floor((y m + 2^(s - 1)) / 2^s) is floor((h + 2^(s - 17)) / 2^(s - 16)), in 16 bits (`rounded16`). */
 static void to_bytes(const ticket_linear *l, int32_t first, const uint32_t *sums, int32_t lanes, int32_t zero, uint8_t *out) {
     for (int32_t place = first; place < least(first + ROWS, l->rows); place++, sums += lanes) {
-        int32_t row = row_of(l, place);
-        vec multiplier = splat(l->multiplier[l->per_row ? row : 0]);
+        int32_t row = row_of(l, place), number = l->multiplier[l->per_row ? row : 0];
         uint8_t *to = out + (size_t)row * (size_t)lanes;
+        if (l->shift >= 17) {
+            for (int32_t t = 0; t < lanes; t += LANE)
+                rounded16(to + t, shift_right(load(sums + t), l->pre_shift), number, l->shift, zero);
+            continue;
+        }
+        vec multiplier = splat(number);
         for (int32_t t = 0; t < lanes; t += LANE)
             to8(to + t, lowest(highest(add(rounded(l, multiplier, sums + t), splat(zero)), splat(0)), splat(255)));
     }
@@ -223,32 +243,78 @@ static void normalize(int32_t width, const room *r) {
 
 /* ---- Attention: four features of a distance, or four keys of a sum, in one lane ---- */
 
-enum { KEYS = 4 };
-#define SCRATCH(net, lanes) (((size_t)(net)->head_width + 4) * 4 * ((lanes) + 64) + ((size_t)(net)->length + KEYS) * LANE)
+enum { KEYS = 4, WIDE = 2 };
+#define SCRATCH(net, lanes) (((size_t)(net)->head_width + 4) * 4 * ((lanes) + 64) + ((size_t)(net)->length + KEYS) * WIDE * LANE)
 
-/* Inhibition of the queries in LANE lanes by four keys, of which `keys` are there. */
-INLINE vec inhibition(const uint8_t *q, const uint8_t *k, int32_t groups, size_t lanes, int32_t keys, int32_t multiplier,
-                      int32_t offset, int32_t shift) {
-    vec distance[KEYS], z = splat(0);
-    for (int32_t j = 0; j < KEYS; j++) distance[j] = splat(0);
-    for (int32_t g = 0; g < groups; g++, q += 4 * lanes, k += 4 * lanes) {
-        vec own = load(q);
-        for (int32_t j = 0; j < KEYS; j++) { /* keys beyond the last one are read, but count for nothing */
-            vec other = splat(word((const int8_t *)k + 4 * j));
-            distance[j] = add_bytes(distance[j], either(saturating_bytes(own, other), saturating_bytes(other, own)));
+/* What the keys of a head do to a sentence: where its bytes begin, and how far the next feature is. */
+typedef struct {
+    const uint8_t *query, *key; /* words of four features */
+    const int8_t *above, *below; /* of the values, how far they are above 0 and below */
+    uint8_t *z, *out;
+    size_t lanes;
+    int32_t n, e, multiplier, offset, shift, gain, is_signed;
+} task;
+
+/* Inhibition of `wide` vectors of queries from place `block` on by every key, four keys in a lane. */
+INLINE void inhibition(const task *a, int32_t block, int32_t wide) {
+    for (int32_t j = 0; j < a->n; j += KEYS) {
+        const uint8_t *q = a->query + 4 * (size_t)block, *k = a->key + 4 * (size_t)j;
+        vec distance[KEYS][WIDE], z[WIDE];
+        for (int32_t i = 0; i < wide; i++) {
+            z[i] = splat(0);
+            for (int32_t own = 0; own < KEYS; own++) distance[own][i] = splat(0);
+        }
+        for (int32_t g = 0; g < (a->e + 3) / 4; g++, q += 4 * a->lanes, k += 4 * a->lanes) {
+            vec mine[WIDE];
+            for (int32_t i = 0; i < wide; i++) mine[i] = load(q + 4 * LANE * i);
+            for (int32_t own = 0; own < KEYS; own++) { /* keys beyond the last one are read, but count for nothing */
+                vec other = splat(word((const int8_t *)k + 4 * own));
+                for (int32_t i = 0; i < wide; i++)
+                    distance[own][i] = add_bytes(
+                        distance[own][i], either(saturating_bytes(mine[i], other), saturating_bytes(other, mine[i])));
+            }
+        }
+        for (int32_t own = 0; own < least(KEYS, a->n - j); own++)
+            for (int32_t i = 0; i < wide; i++) {
+                vec one = subtract(product32(distance[own][i], splat(a->multiplier)), splat(a->offset));
+                one = lowest(highest(shift_right(one, a->shift), splat(0)), splat(255));
+                z[i] = either(z[i], shift_left_each(one, splat(8 * own)));
+            }
+        for (int32_t i = 0; i < wide; i++) store(a->z + ((size_t)j * WIDE + 4 * (size_t)i) * LANE, z[i]);
+    }
+}
+
+/* What is left of every value, summed over the keys and divided by their number. */
+INLINE void inhibited(const task *a, const sentence *s, int32_t block, int32_t wide) {
+    int32_t last = (a->n - 1) / KEYS * KEYS; /* the keys from there on may be fewer than KEYS */
+    int32_t kept = (int32_t)(0xffffffffu >> 8 * (KEYS - (a->n - last)) % 32);
+    vec multiplier = splat(s->multiplier), half = splat((int32_t)1 << (s->shift - a->gain - 1));
+    for (size_t c = 0; c < (size_t)a->e; c++) {
+        const int8_t *plus = a->above + c * a->lanes, *minus = a->below + c * a->lanes;
+        vec total[WIDE];
+        for (int32_t i = 0; i < wide; i++) total[i] = splat(0);
+        for (int32_t j = 0; j < a->n; j += KEYS) {
+            int32_t mask = j == last ? kept : -1;
+            vec more = splat(word(plus + j) & mask), less = splat(word(minus + j) & mask);
+            for (int32_t i = 0; i < wide; i++) {
+                vec z = load(a->z + ((size_t)j * WIDE + 4 * (size_t)i) * LANE);
+                total[i] = add_bytes(total[i], saturating_bytes(more, z));
+                if (a->is_signed) total[i] = less_bytes(total[i], saturating_bytes(less, z));
+            }
+        }
+        for (int32_t i = 0; i < wide; i++) {
+            vec y = shift_right(add(product16(total[i], multiplier), half), s->shift - a->gain);
+            int32_t place = block + i * LANE;
+            uint8_t *out = a->out + c * a->lanes + place, bytes[LANE];
+            to8(a->n - place < LANE ? bytes : out, add(lowest(highest(y, splat(LEAST8)), splat(MOST8)), splat(128)));
+            if (a->n - place < LANE) memcpy(out, bytes, (size_t)(a->n - place));
         }
     }
-    for (int32_t j = 0; j < keys; j++) {
-        vec one = shift_right(subtract(product32(distance[j], splat(multiplier)), splat(offset)), shift);
-        one = lowest(highest(one, splat(0)), splat(255));
-        z = either(z, shift_left_each(one, splat(8 * j)));
-    }
-    return z;
 }
 
 static void head_of(const ticket *net, const ticket_layer *layer, const room *r, int32_t head, const int32_t *ends,
                     int32_t sentences) {
-    int32_t e = net->head_width, groups = (e + 3) / 4;
+    int32_t e = net->head_width;
     size_t lanes = (size_t)r->lanes, first = (size_t)(head * e) * lanes, quarter = ((size_t)e + 4) * (lanes + 64);
     uint8_t *q = r->scratch, *k = q + quarter, *above = k + quarter, *below = above + quarter, *z = below + quarter;
     arrange(r->query + first, e, r->lanes, q);
@@ -261,32 +327,13 @@ static void head_of(const ticket *net, const ticket_layer *layer, const room *r,
     }
     for (int32_t index = 0; index < sentences; index++) {
         sentence s = sentence_of(net, ends, index);
-        int32_t n = s.to - s.from, last = (n - 1) / KEYS * KEYS; /* the keys from there on may be fewer than KEYS */
-        int32_t kept = (int32_t)(0xffffffffu >> 8 * (KEYS - (n - last)) % 32);
-        for (int32_t block = 0; block < n; block += LANE) {
-            const uint8_t *own = q + 4 * ((size_t)s.from + (size_t)block);
-            for (int32_t j = 0; j < n; j += KEYS)
-                store(z + (size_t)j * LANE,
-                      inhibition(own, k + 4 * ((size_t)s.from + (size_t)j), groups, lanes, least(KEYS, n - j),
-                                 layer->multiplier[head], layer->offset[head], layer->shift[head]));
-            vec multiplier = splat(s.multiplier), half = splat((int32_t)1 << (s.shift - layer->gain - 1));
-            for (size_t c = 0; c < (size_t)e; c++) {
-                const int8_t *plus = (const int8_t *)above + c * lanes + s.from, *minus = (const int8_t *)below + c * lanes + s.from;
-                vec total = splat(0);
-                for (int32_t j = 0; j < n; j += KEYS) {
-                    int32_t mask = j == last ? kept : -1;
-                    vec inhibited = load(z + (size_t)j * LANE);
-                    total = add_bytes(total, saturating_bytes(splat(word(plus + j) & mask), inhibited));
-                    if (layer->is_signed)
-                        total = less_bytes(total, saturating_bytes(splat(word(minus + j) & mask), inhibited));
-                }
-                total = shift_right(add(product16(total, multiplier), half), s.shift - layer->gain);
-                total = add(lowest(highest(total, splat(LEAST8)), splat(MOST8)), splat(128));
-                uint8_t *out = r->context + first + c * lanes + s.from + block, bytes[LANE];
-                to8(n - block < LANE ? bytes : out, total);
-                if (n - block < LANE) memcpy(out, bytes, (size_t)(n - block));
-            }
-        }
+        size_t from = (size_t)s.from;
+        task a = {q + 4 * from, k + 4 * from, (const int8_t *)above + from, (const int8_t *)below + from, z,
+                  r->context + first + from, lanes, s.to - s.from, e, layer->multiplier[head], layer->offset[head],
+                  layer->shift[head], layer->gain, layer->is_signed};
+        int32_t block = 0;
+        for (; a.n - block > LANE; block += WIDE * LANE) inhibition(&a, block, WIDE), inhibited(&a, &s, block, WIDE);
+        for (; block < a.n; block += LANE) inhibition(&a, block, 1), inhibited(&a, &s, block, 1);
     }
 }
 

@@ -4,8 +4,11 @@
 #include "ticket.h"
 #if TICKET_FORM
 #include "fast.h"
+#define FETCH(p, bytes) \
+    for (const int8_t *own = (p); own < (p) + (bytes); own += 64) _mm_prefetch((const char *)own, _MM_HINT_T0)
 #else
 #include "plain.h"
+#define FETCH(p, bytes) (void)(p)
 #endif
 
 static size_t take(size_t *used, size_t bytes) {
@@ -95,6 +98,7 @@ static void softmax(const ticket *net, const ticket_layer *layer, const room *r,
 static void embed(const ticket *net, const int32_t *ids, const int32_t *ends, int32_t sentences, const room *r) {
     int32_t d = net->width, done = sentences ? ends[sentences - 1] : 0;
     size_t lanes = (size_t)r->lanes;
+    for (int32_t t = 0; t < done; t++) FETCH(net->tokens + (size_t)ids[t] * (size_t)d, d); /* from anywhere in memory */
     for (int32_t index = 0, from = 0; index < sentences; from = ends[index++])
         for (int32_t t = from; t < ends[index]; t++) {
             const int8_t *token = net->tokens + (size_t)ids[t] * (size_t)d;
