@@ -14,18 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from integer_tickets.benchmark.peer_files import EncoderShape, write_files
+from integer_tickets.benchmark.peer_files import EncoderShape, write_files, write_tickets
 from integer_tickets.benchmark.peers import (
+    AVX2,
     Runner,
     contestants,
     fresh,
-    lower_isa,
     present,
     size_on_disk,
     versions,
 )
 from integer_tickets.benchmark.sparsity import break_even
 from integer_tickets.benchmark.timing import interleaved, summary
+from integer_tickets.errors import UserError
 from integer_tickets.files import read_json, write_json, write_text
 from integer_tickets.report.engines import page
 from integer_tickets.seeds import generator
@@ -55,6 +56,7 @@ def main() -> None:
             folders[name] = Path(folder) / name
             folders[name].mkdir()
             absent |= write_files(shape, folders[name])
+            write_tickets(shape, folders[name])
         for part in arguments.parts:
             begin = time.perf_counter()
             rows = PARTS[part](folders)
@@ -98,7 +100,7 @@ def footprint(folders: Folders) -> Rows:
             {
                 "shape": name, "engine": one.name, "bytes": size_on_disk(folder / one.file),
                 "seconds": round(min(run["seconds"] for run in runs), 3),
-                "memory_mb": round(min(run["memory_mb"] for run in runs), 1),
+                "memory_mb": round(min(run["memory_mb"] or 0 for run in runs), 1),
             }
         )  # fmt: skip
     return rows
@@ -124,8 +126,11 @@ def answers(folders: Folders) -> Rows:
             row = {"shape": name, "engine": one.name, "mates": _changed(together, single, single)}
             row["padding"] = _changed(longer, single, single)
             if one.told:
-                older = fresh(folder, one.name, file, lower_isa(one)).get("logits")
-                row["instructions"] = _changed(np.array(older[0]), together, single) if older else "does not run"
+                try:
+                    older = fresh(folder, one.name, file, AVX2)["logits"]
+                    row["instructions"] = _changed(np.array(older[0]), together, single)
+                except UserError:
+                    row["instructions"] = "does not run"
             rows.append(row)
     return rows
 

@@ -70,6 +70,7 @@ def test_predict_gives_bytes_back_line_by_line(run):
         (["predict", "--model", __file__, "x"], b"not a safetensors file\n"),
         (["predict", "--engine", "abacus", "x"], b"integer-tickets: no engine 'abacus'; here run "),
         (["conformance", "--engine", "abacus"], b"no engine 'abacus'"),
+        (["conformance", "--model", "x"], b"conformance: --model needs --fuzz or --texts"),
         (["inspect", "nothing"], b"integer-tickets: nothing: no such file\n"),
     ],
 )

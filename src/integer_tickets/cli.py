@@ -161,9 +161,12 @@ def _standard_input() -> Iterator[str]:
 
 def _lines(path: Path) -> list[bytes]:
     try:
-        return path.read_bytes().splitlines()
+        lines = path.read_bytes().splitlines()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
+    if not lines:
+        raise UserError(f"{path}: no lines")
+    return lines
 
 
 def _chunks(lines: Iterable[str], size: int) -> Iterator[list[str]]:
@@ -294,6 +297,8 @@ def _conformance(arguments: argparse.Namespace) -> int:
     from integer_tickets.integer.engines import engines
 
     failed = False
+    if arguments.model and not (arguments.fuzz > 0 or arguments.texts):
+        raise UserError("conformance: --model needs --fuzz or --texts; golden vectors are those of the built-in ticket")
     for name in [arguments.engine] if arguments.engine else engines():
         report = check(name)
         failed |= bool(report.mismatches)

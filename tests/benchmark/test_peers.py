@@ -7,7 +7,15 @@ import pytest
 import torch
 
 from integer_tickets.benchmark import peer_files, peers, sparsity, timing
-from integer_tickets.benchmark.peer_files import TICKETS, EncoderShape, encoder, random_network, write_files
+from integer_tickets.benchmark.peer_files import (
+    TICKETS,
+    EncoderShape,
+    encoder,
+    random_network,
+    write_files,
+    write_tickets,
+)
+from integer_tickets.errors import UserError
 from integer_tickets.integer import artefact, native_engine, reference
 
 SHAPE = EncoderShape(width=16, layers=2, heads=4, hidden=32, vocabulary=50, positions=40)
@@ -25,6 +33,7 @@ def batch(seed=0):
 def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("engines")
     absent = write_files(SHAPE, made)
+    write_tickets(SHAPE, made)
     assert all(why.endswith(" is not installed") for why in absent.values())
     return made
 
@@ -91,11 +100,12 @@ def test_a_fresh_process_says_what_it_needs(folder, tmp_path):
     np.savez(tmp_path / "batches.npz", ids_0=ids, counts_0=counts, ids_1=ids[:1], counts_1=counts[:1])
     one = next(one for one in peers.contestants() if one.name == "native, dense")
     here = one.load(folder / one.file, 1)(ids, counts)
-    told = peers.fresh(folder, one.name, tmp_path / "batches.npz", peers.lower_isa(one))
+    told = peers.fresh(folder, one.name, tmp_path / "batches.npz", peers.AVX2)
     assert told["logits"] == [here.tolist(), here[:1].tolist()]
     assert 0 < told["memory_mb"] < 200 and told["seconds"] > 0  # no PyTorch in it
     assert peers.size_on_disk(folder / one.file) == (folder / one.file).stat().st_size
-    assert peers.fresh(tmp_path, one.name) == {}  # no such file
+    with pytest.raises(UserError, match=r"^native, dense: .*o such file"):
+        peers.fresh(tmp_path, one.name)
 
 
 def test_what_is_not_installed_is_absent(tmp_path, monkeypatch):

@@ -1,6 +1,9 @@
 """Quantizers: exact integers forwards, the gradient of the operation without rounding backwards."""
 
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -289,3 +292,19 @@ def applied(gamma, delta, distance):
 def test_a_head_without_integer_form_is_refused(gamma, delta):
     with pytest.raises(UserError, match="of an attention head have no integer form"):
         inhibitor_rule(torch.tensor([1.0, gamma]), torch.tensor([0.0, delta]))
+
+
+WITHOUT_VNNI = """
+from integer_tickets.model.quantizers import multiplies_bytes
+print(multiplies_bytes("native"))
+"""
+
+
+def test_products_of_bytes_that_saturate_are_not_used():
+    """As on a processor without VNNI, which oneDNN can be told to take this one for."""
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_VNNI], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"
+    assert not multiplies_bytes("avx2") and not multiplies_bytes(None)

@@ -36,7 +36,7 @@ TICKETS = {"dense": (1.0, 1), "90 % pruned": (0.1, 1), "90 % pruned in blocks": 
 
 @dataclass(frozen=True)
 class EncoderShape:
-    """What contestants have in common; 64 positions, two classes."""
+    """What contestants have in common, beside two classes."""
 
     width: int
     layers: int
@@ -85,11 +85,10 @@ def encoder(shape: EncoderShape) -> Encoder:
 
 
 def write_files(shape: EncoderShape, folder: Path) -> dict[str, str]:
-    """Every form that can be made here, into `folder`; for each that cannot, its file and why not."""
+    """The encoder in every form that can be made here, into `folder`; for each that cannot, its file and why not."""
     (folder / "shape.json").write_text(json.dumps(asdict(shape)))
     model = encoder(shape)
     torch.save(model.state_dict(), folder / "torch.pt")
-    write_tickets(shape, folder)
     absent = {}
     makers: dict[str, Callable[[], None]] = {
         "float.onnx": lambda: _onnx(model, shape, folder / "float.onnx"),
@@ -132,15 +131,15 @@ def random_network(shape: EncoderShape, density: float, block: int) -> IntegerNe
 
 
 def samples(shape: EncoderShape, count: int = SAMPLES) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of 4 random sentences of 32 tokens."""
-    random = generator("engines samples", 0)
+    """Batches of 4 random sentences of 32 tokens, or as many as there are positions."""
+    random, n = generator("engines samples", 0), min(32, shape.positions)
     for _ in range(count):
-        ids = random.integers(3, shape.vocabulary, (4, 32))
-        yield torch.from_numpy(ids), torch.full((4,), 32)
+        yield torch.from_numpy(random.integers(3, shape.vocabulary, (4, n))), torch.full((4,), n)
 
 
 def _onnx(model: Encoder, shape: EncoderShape, path: Path) -> None:
-    import onnxruntime  # noqa: F401  # what reads it; onnx itself is asked for by the exporter
+    import onnx  # noqa: F401  # the exporter asks for it, with an error of its own
+    import onnxruntime  # noqa: F401  # what reads the file
 
     free = {"ids": {0: "batch", 1: "n"}, "counts": {0: "batch"}}
     names: dict[str, Any] = {"input_names": list(free), "output_names": ["logits"], "dynamic_axes": free}
@@ -175,6 +174,8 @@ def _static(shape: EncoderShape, folder: Path) -> None:
 
 
 def _openvino(folder: Path) -> None:
+    import onnx  # noqa: F401  # without it there is no file to convert
+    import onnxruntime  # noqa: F401
     import openvino
 
     openvino.save_model(openvino.convert_model(folder / "float.onnx"), folder / "openvino.xml", compress_to_fp16=False)
@@ -182,6 +183,8 @@ def _openvino(folder: Path) -> None:
 
 def _nncf(shape: EncoderShape, folder: Path) -> None:
     import nncf
+    import onnx  # noqa: F401
+    import onnxruntime  # noqa: F401
     import openvino
 
     model = openvino.Core().read_model(folder / "openvino.xml")
@@ -192,7 +195,6 @@ def _nncf(shape: EncoderShape, folder: Path) -> None:
 
 def _ctranslate2(model: Encoder, shape: EncoderShape, folder: Path) -> None:
     """The layers and the last normalization; it has no classifier of tokens' means."""
-    import ctranslate2
     from ctranslate2.specs import common_spec, transformer_spec
 
     encoder_spec = transformer_spec.TransformerEncoderSpec(
@@ -225,4 +227,3 @@ def _ctranslate2(model: Encoder, shape: EncoderShape, folder: Path) -> None:
     folder.mkdir()
     spec.save(str(folder))
     np.savez(folder / "classifier.npz", **{name: numbers[f"classifier.{name}"] for name in ("weight", "bias")})
-    assert ctranslate2 is not None

@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from integer_tickets.errors import UserError
+from integer_tickets.integer import native_engine
 from integer_tickets.integer.rounding import Array
 
 Runner = Callable[[Array, Array], Array]
@@ -27,8 +29,7 @@ Runner = Callable[[Array, Array], Array]
 class Contestant:
     """An engine with one of the files.
 
-    compiles: for half a minute at each shape of batch; told: the environment variable that lowers its instruction set
-    to AVX2, where there is one.
+    compiles: for half a minute at each shape of batch; told: it can be told to keep to AVX2.
     """
 
     name: str
@@ -36,12 +37,12 @@ class Contestant:
     file: str
     load: Callable[[Path, int], Runner]
     compiles: bool = False
-    told: str = ""
+    told: bool = True
 
 
 def native(path: Path, threads: int) -> Runner:
     """A ticket on the project's engine."""
-    from integer_tickets.integer import artefact, native_engine
+    from integer_tickets.integer import artefact
 
     network, isa = artefact.load(path).network, os.environ.get("TICKET_ISA", "native")
     return lambda ids, counts: native_engine.padded_logits(network, ids, counts, threads, isa)
@@ -57,6 +58,8 @@ def pytorch(path: Path, threads: int, compiled: bool = False) -> Runner:
     model.load_state_dict(torch.load(path, weights_only=True))
     if compiled:
         torch._inductor.config.freezing = True  # weights as constants
+        torch._dynamo.config.recompile_limit = 64  # shapes; beyond it, it would run eagerly and not say so
+        torch._dynamo.config.fail_on_recompile_limit_hit = True
         model.compile(dynamic=False)
 
     def run(ids: Array, counts: Array) -> Array:
@@ -120,16 +123,16 @@ def ctranslate2(path: Path, threads: int) -> Runner:
 
 def contestants() -> list[Contestant]:
     """All of them, installed or not; the project's own come first."""
-    one_dnn, found = "ONEDNN_MAX_CPU_ISA", []
+    found = []
     for name in ("dense", "90 % pruned", "90 % pruned in blocks"):
-        found.append(Contestant(f"native, {name}", "", f"{name}.safetensors", native, told="TICKET_ISA"))
-    found.append(Contestant("PyTorch", "torch", "torch.pt", pytorch, told=one_dnn))
+        found.append(Contestant(f"native, {name}", "", f"{name}.safetensors", native))
+    found.append(Contestant("PyTorch", "torch", "torch.pt", pytorch))
     compiled = Contestant(
-        "torch.compile", "torch", "torch.pt", lambda path, threads: pytorch(path, threads, True), True, one_dnn
+        "torch.compile", "torch", "torch.pt", lambda path, threads: pytorch(path, threads, True), True
     )
     found.append(compiled)
     for name, file in (("float32", "float"), ("dynamic int8", "dynamic"), ("static int8", "static")):
-        found.append(Contestant(f"ONNX Runtime {name}", "onnxruntime", f"{file}.onnx", onnx_runtime))
+        found.append(Contestant(f"ONNX Runtime {name}", "onnxruntime", f"{file}.onnx", onnx_runtime, told=False))
     for name, file, precision in (
         ("float32", "openvino", "f32"),
         ("bfloat16", "openvino", "bf16"),
@@ -139,10 +142,10 @@ def contestants() -> list[Contestant]:
             found.append(
                 Contestant(
                     f"OpenVINO {name}, {'static' if static else 'dynamic'} shape", "openvino", f"{file}.xml",
-                    _openvino_loader(precision, static), told=one_dnn,
+                    _openvino_loader(precision, static),
                 )
             )  # fmt: skip
-    found.append(Contestant("CTranslate2 int8", "ctranslate2", "ctranslate2", ctranslate2, told="CT2_FORCE_CPU_ISA"))
+    found.append(Contestant("CTranslate2 int8", "ctranslate2", "ctranslate2", ctranslate2))
     return found
 
 
@@ -153,7 +156,10 @@ def _openvino_loader(precision: str, static: bool) -> Callable[[Path, int], Runn
 def present(folder: Path, among: list[Contestant]) -> list[Contestant]:
     """Those whose file was made and whose package is installed."""
     return [
-        one for one in among if (folder / one.file).exists() and (not one.package or find_spec(one.package) is not None)
+        one
+        for one in among
+        if (folder / one.file).exists()
+        and (find_spec(one.package) is not None if one.package else native_engine.available() is None)
     ]
 
 
@@ -169,11 +175,11 @@ def size_on_disk(path: Path) -> int:
     return sum(part.stat().st_size for part in parts if part.is_file())
 
 
-def lower_isa(contestant: Contestant) -> dict[str, str]:
-    """The environment under which it keeps to AVX2."""
-    values = {"TICKET_ISA": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "CT2_FORCE_CPU_ISA": "AVX2"}
-    extra = {"ATEN_CPU_CAPABILITY": "avx2"} if contestant.package == "torch" else {}
-    return {contestant.told: values[contestant.told], **extra}
+AVX2 = {
+    "TICKET_ISA": "avx2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2", "CT2_FORCE_CPU_ISA": "AVX2",
+}  # fmt: skip
+"""The environment that tells engines, and the libraries in them, to keep to AVX2."""
 
 
 def fresh(
@@ -181,7 +187,8 @@ def fresh(
 ) -> dict[str, Any]:
     """What a new process with this contestant needs: seconds to its first logits, peak memory; and its logits.
 
-    `batches`: an .npz of ids_0, counts_0, ids_1, ...; without it one sentence is classified. Empty where it fails.
+    `batches`: an .npz of ids_0, counts_0, ids_1, ...; without it one sentence is classified. Raises UserError where the
+    process fails, as with an instruction set that the engine refuses.
     """
     begin = time.perf_counter()
     done = subprocess.run(
@@ -189,7 +196,7 @@ def fresh(
         capture_output=True, text=True, check=False, env={**os.environ, **(environment or {})},
     )  # fmt: skip
     if done.returncode:
-        return {}
+        raise UserError(f"{name}: {(done.stderr.splitlines() or ['no message'])[-1]}")
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer | {"seconds": time.perf_counter() - begin}
 

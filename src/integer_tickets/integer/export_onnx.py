@@ -86,7 +86,7 @@ class _Graph:
     def clamp(self, x: str, low: int, high: int) -> str:
         return self.op("Clip", x, low, high)
 
-    def floor(self, x: str, divisor: str | int | Array, largest: int = HALF) -> str:
+    def floor(self, x: str, divisor: str | Array, largest: int = HALF) -> str:
         """floor(x / divisor), a positive divisor; |x / divisor| is at most `largest`."""
         raised = self.op("Add", x, self.op("Mul", divisor, largest))
         return self.op("Sub", self.op("Div", raised, divisor), largest)

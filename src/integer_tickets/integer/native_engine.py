@@ -1,6 +1,7 @@
 """The native engine: the C sources of `native`, compiled at first use; bit for bit what the reference computes."""
 
 import ctypes
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, is_dataclass
@@ -209,5 +210,14 @@ def _over_threads(run: Callable[[int, int], None], count: int, threads: int) -> 
     if threads == 1:
         return run(0, count)
     bounds = [count * part // threads for part in range(threads + 1)]
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(run, bounds, bounds[1:]))
+    list(_pool(threads).map(run, bounds, bounds[1:]))
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Kept, as each thread has a working space."""
+    return ThreadPoolExecutor(threads)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not come along

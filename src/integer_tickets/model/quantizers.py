@@ -128,8 +128,9 @@ def multiplies_bytes(isa: str | None) -> bool:
     can = torch.cpu.get_capabilities()
     if isa != "native" or not (can.get("avx512_vnni") or can.get("avx_vnni")):
         return False
-    lowest = torch.full((64, 64), -128, dtype=torch.int8)
-    return bool((torch._int_mm(lowest, lowest) == 64 * 128**2).all())  # not so where oneDNN is told to do without
+    largest = torch.full((64, 64), 127, dtype=torch.int8)
+    exact = [torch._int_mm(largest, sign * largest) == sign * 64 * 127**2 for sign in (1, -1)]
+    return all(bool(sums.all()) for sums in exact)  # not so where oneDNN is told to do without
 
 
 def integer_product(rows: Tensor, weights: Tensor, offset: Tensor, bound: int, isa: str | None) -> Tensor:

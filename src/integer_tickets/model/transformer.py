@@ -111,7 +111,9 @@ class Attention(nn.Module):
         """q, k, v (batch, heads, n, e) -> what each token gathers, the same shape."""
         q, k, v = q.float(), k.float(), v.float()
         if self.kind == "softmax":
-            with torch.autocast(q.device.type, enabled=False):  # both kinds attend in float32; bfloat16 is slower here
+            with torch.autocast(
+                q.device.type, enabled=False
+            ):  # both kinds attend in float32; on a CPU bfloat16 is slower
                 return F.scaled_dot_product_attention(q, k, v, attn_mask=valid[:, None, None, :])
         total = self.inhibit(q, k, v, self.log_gamma.exp(), self.delta, valid)
         return total / counts.clamp_min(1)[:, None, None, None]

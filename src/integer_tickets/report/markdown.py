@@ -179,8 +179,8 @@ def timings_page(found: dict[str, Any]) -> str:
         f"Measured on one machine ({machine}); another one gives other numbers. All contestants take turns in "
         "interleaved rounds with the same sentences, threads and warm-up; times are per call and without tokenization. "
         "The reference engine is written to be read, not to be fast. An encoder of this shape has random weights, "
-        "softmax attention and layer normalization. `isa` is what PyTorch, OpenVINO and the native engine keep to; "
-        "ONNX Runtime and CTranslate2 use all there is, as do all in [engines.md](engines.md), at other "
+        "softmax attention and layer normalization. `isa` is what PyTorch and the native engine keep to, the others as "
+        "far as they can be told; all use all there is in [engines.md](engines.md), at other "
         f"shapes.{absent}\n\n"
         f"{tables.timings(found).markdown()}\n"
     )
