@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from integer_tickets.benchmark.peer_files import EncoderShape, write_files
-from integer_tickets.benchmark.peers import contestants, present, versions
+from integer_tickets.benchmark.peers import Runner, contestants, present, versions
 from integer_tickets.benchmark.timing import interleaved, summary
 from integer_tickets.data.corpus import Corpus, load_corpus
 from integer_tickets.files import write_json, write_text
@@ -51,11 +51,15 @@ def main() -> None:
         sizes = {"vocabulary": corpus.tokenizer.size, "positions": corpus.tokenizer.positions}
         absent = write_files(EncoderShape(own.width, own.layers, own.heads, own.hidden, **sizes), Path(folder))
         threads = params.runtime.threads
-        peers = {
-            one.name: one.load(Path(folder) / one.file, threads)
-            for one in present(Path(folder), contestants())
-            if one.package and not one.compiles  # tickets of random weights, and half a minute for each shape
-        }
+        peers: dict[str, Runner] = {}
+        for one in present(Path(folder), contestants()):
+            if one.compiles or not one.package:  # half a minute for each shape; tickets, which follow
+                continue
+            try:
+                peers[one.name] = one.load(Path(folder) / one.file, threads)
+                peers[one.name](*padded([[3]]))
+            except RuntimeError:  # OpenVINO has bfloat16 with AVX-512 only, which the parameters may rule out
+                absent[peers.popitem()[0]] = "does not run with this instruction set"
         for batch in params.benchmark.batches:
             sample = every[:batch] if batch > 1 else [sorted(every, key=len)[len(every) // 2]]
             ids, counts = padded(sample)
