@@ -107,7 +107,7 @@ def ctranslate2(path: Path, threads: int) -> Runner:
 
     model = ct2.Encoder(str(path), device="cpu", compute_type="int8", inter_threads=1, intra_threads=threads)
     numbers = np.load(path / "classifier.npz")
-    weight, bias = numbers["weight"].T, numbers["bias"]
+    weight, bias = numbers["weight"], numbers["bias"]
 
     def run(ids: Array, counts: Array) -> Array:
         lengths = ct2.StorageView.from_array(counts.astype(np.int32))
@@ -115,7 +115,8 @@ def ctranslate2(path: Path, threads: int) -> Runner:
         x = np.asarray(hidden)
         if counts.min() < ids.shape[1]:
             x = x * (np.arange(ids.shape[1]) < counts[:, None])[..., None]
-        logits: Array = x.sum(1) / counts[:, None] @ weight + bias
+        means = x.sum(1) / counts[:, None]
+        logits: Array = (means[:, None] * weight).sum(-1) + bias  # no product of NumPy, which may differ by batch
         return logits
 
     return run
