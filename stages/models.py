@@ -201,7 +201,7 @@ def build(
         return Transformer(**arguments).to(params.runtime.device)
     arguments["bits"] = WEIGHT_BITS[weights]
     arguments["embedding_bits"] = embedding_bits(params.variants[variant], params.quantize)
-    arguments["power_of_two"] = params.model.power_of_two
+    arguments |= {"power_of_two": params.model.power_of_two, "per_channel": params.model.per_channel}
     return QuantizedTransformer(**arguments).to(params.runtime.device)
 
 

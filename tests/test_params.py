@@ -216,6 +216,15 @@ def test_heads_and_neurons_of_float_and_integer_weights_can_be_pruned():
         assert params.variants["heads"].pattern == "structure"
 
 
+def test_integers_are_not_cut_channel_by_channel():
+    values = changed("variants.heads", STRUCTURE | {"weights": "int4", "embedding_bits": 4})
+    values["grid"]["variants"], values["model"]["per_channel"] = ["heads"], True
+    with pytest.raises(
+        UserError, match=r"variants.heads: heads and neurons of integers are cut with model.per_channel"
+    ):
+        parse_params(values)
+
+
 @pytest.mark.parametrize(("width", "hidden", "good"), [(32, 64, True), (32, 66, False), (30, 64, False)])
 def test_blocks_fit_the_layers(width, hidden, good):
     values = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))

@@ -179,6 +179,7 @@ class Shape(Block):
 class Model(Shape):
     signed: bool
     power_of_two: bool
+    per_channel: bool
 
 
 class Train(Block):
@@ -274,6 +275,11 @@ class Params(Block):
             if self.variants[name].pattern == "block" and (self.model.width % BLOCK or self.model.hidden % BLOCK):
                 raise ValueError(
                     f"variants.{name}: pattern = block needs model.width and model.hidden to be multiples of {BLOCK}"
+                )
+            whole = self.variants[name].weights != "float" and self.variants[name].pattern == "structure"
+            if whole and self.model.per_channel:
+                raise ValueError(
+                    f"variants.{name}: heads and neurons of integers are cut with model.per_channel = false"
                 )
         quantized = {part.level for part in self.quantize.levels}
         for part in self.distill.levels:

@@ -40,10 +40,11 @@ def quantized_model(
     headroom: float = 1.0,
     scale: float = 1.0,
     power_of_two: bool = False,
+    per_channel: bool = False,
     **changes,
 ) -> QuantizedTransformer:
     """The same weights, linear ones times `scale`, calibrated on 96 sentences; in evaluation mode."""
-    own = {"bits": bits, "embedding_bits": embedding_bits, "power_of_two": power_of_two}
+    own = {"bits": bits, "embedding_bits": embedding_bits, "power_of_two": power_of_two, "per_channel": per_channel}
     model = QuantizedTransformer(**own, **shape_of(kind, **changes))
     initialise(model, np.random.default_rng([seed, 1]))
     _as_if_trained(model, seed)

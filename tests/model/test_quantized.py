@@ -230,6 +230,45 @@ def test_gamma_may_be_a_power_of_two(seed):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("bits", [8, 4, 2])
+def test_a_step_for_each_output(kind, bits):
+    """The simulation is the integer network, pruned too, and steps learn."""
+    model = quantized_model(kind, 2, bits, per_channel=True)
+    masks = random_masks(model, 0.3)
+    network = lower(model, {}, ["a", "b", "c"])
+    assert len(network.layers[0].up.rule.multiplier) == len(network.layers[0].up.weight) > 1
+    assert_is_the_integer_network(model, sentences(LENGTHS, 1))
+    with torch.no_grad():
+        for name, mask in masks.items():
+            model.get_parameter(name).mul_(mask)
+    assert_is_the_integer_network(model, sentences(LENGTHS, 2), masks)
+    model.calibrate([sentences(CALIBRATION, 3)])  # rows of nothing but zeros among them
+    assert_is_the_integer_network(model.eval(), sentences(LENGTHS, 3), masks)
+    F.cross_entropy(model.train()(*sentences(range(1, 13))), torch.arange(12) % 3).backward()
+    assert model.weight_steps.grad.isfinite().all() and (model.weight_steps.grad != 0).float().mean() > 0.8
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_equal_steps_for_all_outputs_are_one_step(kind):
+    one, each = (quantized_model(kind, 1, 8, per_channel=own) for own in (False, True))
+    with torch.no_grad():
+        each.load_state_dict(one.state_dict() | {"weight_steps": each.weight_steps})
+        for steps, step in zip(each.grids(), one.grids(), strict=True):
+            for name in steps:
+                steps[name].fill_(step[name].item())
+    logits = [model.train()(*sentences(LENGTHS)) for model in (one, each)]
+    assert torch.equal(*logits)
+    for own in logits:
+        F.cross_entropy(own, torch.arange(len(LENGTHS)) % 3).backward()
+    for name, parameter in one.named_parameters():
+        grad, other = parameter.grad, each.get_parameter(name).grad
+        if name == "weight_steps":
+            other = torch.stack([part.sum() for part in other.split(each.rows)]).view_as(grad)
+        tolerance = 1e-2 if "step" in name else 1e-4
+        torch.testing.assert_close(other, grad, rtol=0, atol=tolerance * grad.abs().max().item() + 1e-7, msg=name)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("kernel", ["fused", "plain"])
 def test_autocast_changes_no_integer(kind, kernel):
     """Only gradients, and these little."""

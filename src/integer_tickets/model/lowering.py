@@ -11,8 +11,8 @@ from integer_tickets.errors import UserError
 from integer_tickets.integer.network import Inhibitor, IntegerNetwork, Linear, Softmax, Table, roles
 from integer_tickets.integer.network import Layer as IntegerLayer
 from integer_tickets.integer.rounding import Array, Rule, exp_table, half, length_table, rule_for
-from integer_tickets.model.quantized import LINEARS, QuantizedTransformer, part_of, softmax_factor, softmax_rule
-from integer_tickets.model.quantizers import inhibitor_rule, integer_bias, power, quantize_weight
+from integer_tickets.model.quantized import QuantizedTransformer, part_of, softmax_factor, softmax_rule
+from integer_tickets.model.quantizers import channel_rule, inhibitor_rule, integer_bias, power, quantize_weight
 from integer_tickets.model.rows import NORM_UNIT
 
 
@@ -28,7 +28,7 @@ def lower(model: QuantizedTransformer, masks: Mapping[str, Tensor], labels: Sequ
         gain = int(model.gains[index])
         ins = {"output": log_v - gain, "down": log_f}
         outs = {"query": log_qk, "key": log_qk, "value": log_v, "up": log_f}
-        steps = dict(zip(LINEARS, model.weight_steps[index], strict=True))
+        steps = model.grids()[index]
         if attention.kind == "inhibitor":
             rule = inhibitor_rule(*model.head_numbers(attention, log_qk, log_v))
             numbers = (rule.multiplier.numpy(), rule.offset.numpy(), rule.shift.numpy())
@@ -40,9 +40,13 @@ def lower(model: QuantizedTransformer, masks: Mapping[str, Tensor], labels: Sequ
         linears = {}
         for name, role in roles(lowered).items():
             prefix = "" if name in ("up", "down") else "attention."
-            log_unit = steps[name].item() + ins.get(name, log_norm).item()
-            factor = power(log_unit - outs.get(name, log_residual).item())
-            rule_of_layer = rule_for(factor, role.high, role.zero)
+            log_in, log_out = ins.get(name, log_norm), outs.get(name, log_residual)
+            log_unit: float | Tensor
+            if steps[name].numel() > 1:
+                log_unit, _, rule_of_layer = channel_rule(steps[name], log_in, log_out, role.high, role.zero)
+            else:
+                log_unit = steps[name].item() + log_in.item()
+                rule_of_layer = rule_for(power(log_unit - log_out.item()), role.high, role.zero)
             mask = masks.get(f"layers.{index}.{prefix}{name}.weight")
             linears[name] = _linear(model, part_of(layer, name), steps[name], log_unit, rule_of_layer, mask)
         layers.append(IntegerLayer(**linears, attention=lowered))
@@ -70,9 +74,14 @@ def lower(model: QuantizedTransformer, masks: Mapping[str, Tensor], labels: Sequ
 
 
 def _linear(
-    model: QuantizedTransformer, part: nn.Linear, step: Tensor, log_unit: float, rule: Rule | None, mask: Tensor | None
+    model: QuantizedTransformer,
+    part: nn.Linear,
+    step: Tensor,
+    log_unit: float | Tensor,
+    rule: Rule | None,
+    mask: Tensor | None,
 ) -> Linear:
-    weight = _int8(quantize_weight(part.weight, step, model.bits))
+    weight = _int8(quantize_weight(part.weight, step[:, None] if step.numel() > 1 else step, model.bits))
     bias = integer_bias(part.bias, log_unit) + (half(rule) if rule else 0)
     return Linear(weight, _mask(mask), bias.numpy().astype(np.int32), rule, model.bits)
 

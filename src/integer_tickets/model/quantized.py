@@ -26,14 +26,16 @@ from integer_tickets.model.transformer import Attention, Layer, Transformer, tok
 
 LINEARS = ("query", "key", "value", "output", "up", "down")  # order of the rows of `weight_steps`
 QK, VALUE, HIDDEN = range(3)  # columns of `activation_steps`
+WIDEST = 5.0  # octaves between the steps of a layer's outputs after calibration: all share one shift
 
 
 class QuantizedTransformer(Transformer):
     """A Transformer whose forward pass is integer; real logits come out, integer logits times their unit.
 
-    Grids are learned as log2 of their step: one per weight matrix (`weight_steps`, `classifier_step`, `token_step`)
-    and per layer for q and k, v, and the hidden layer (`activation_steps`). Shifts and gains are powers of two fixed
-    by `calibrate`. With `power_of_two` the gamma of every Inhibitor head is rounded to one on the integer grid.
+    Grids are learned as log2 of their step: one per weight matrix (`weight_steps`, `classifier_step`, `token_step`),
+    with `per_channel` one for each output of every linear layer but the classifier; and per layer for q and k, v, and
+    the hidden layer (`activation_steps`). Shifts and gains are powers of two fixed by `calibrate`. With `power_of_two`
+    the gamma of every Inhibitor head is rounded to one on the integer grid.
     """
 
     gains: Tensor
@@ -44,11 +46,21 @@ class QuantizedTransformer(Transformer):
     length_shift: Tensor
     exp_table: Tensor
 
-    def __init__(self, *, bits: int, embedding_bits: int, power_of_two: bool = False, **shape: object) -> None:
+    def __init__(
+        self,
+        *,
+        bits: int,
+        embedding_bits: int,
+        power_of_two: bool = False,
+        per_channel: bool = False,
+        **shape: object,
+    ) -> None:
         super().__init__(**shape)  # type: ignore[arg-type]
         self.bits, self.embedding_bits, self.power_of_two = bits, embedding_bits, power_of_two
         count = len(self.layers)
-        self.weight_steps = nn.Parameter(torch.zeros(count, len(LINEARS)))
+        self.rows = [len(part_of(layer, name).weight) for layer in self.blocks() for name in LINEARS]
+        self.per_channel = per_channel
+        self.weight_steps = nn.Parameter(torch.zeros(sum(self.rows) if per_channel else (count, len(LINEARS))))
         self.activation_steps = nn.Parameter(torch.zeros(count, 3))
         self.classifier_step = nn.Parameter(torch.zeros(1))
         self.token_step = nn.Parameter(torch.zeros(1))
@@ -90,8 +102,11 @@ class QuantizedTransformer(Transformer):
         reach = math.log2(max(self.positions.weight.abs().max().item(), 1e-6) / 127) - unit
         self.position_shift.fill_(min(max(math.ceil(reach), 0), 8))
         for index, layer in enumerate(self.blocks()):
-            for column, name in enumerate(LINEARS):
-                self.weight_steps[index, column] = best_log_step(part_of(layer, name).weight, self.bits)
+            for name, log_step in self.grids()[index].items():
+                weight = part_of(layer, name).weight
+                rows = weight if log_step.numel() > 1 else weight[None]
+                steps = torch.tensor([best_log_step(row, self.bits) for row in rows])
+                log_step.copy_(steps.clamp_min(steps.max().item() - WIDEST).view_as(log_step))
             for column, name, high in ((QK, "qk", 127), (VALUE, "value", 127), (HIDDEN, "hidden", 255)):
                 self.activation_steps[index, column] = math.log2(headroom * largest[f"{name}.{index}"] / high)
             value = 127 * 2 ** self.activation_steps[index, VALUE].item()
@@ -111,7 +126,7 @@ class QuantizedTransformer(Transformer):
         token_shift, position_shift = int(self.token_shift), int(self.position_shift)
         log_residual = self.token_step - token_shift
         log_norm = torch.tensor(math.log2(NORM_UNIT))
-        weight_steps = self.weight_steps.flatten().unbind()
+        grids = self.grids()
         activation_steps = self.activation_steps.flatten().unbind()
         grid = partial(quantize_weight, log_step=self.token_step, bits=self.embedding_bits, isa=self.isa)
         tokens = grid(self.embed(ids, None)) if rows is None else self.embed(ids, grid(rows))  # the fewer numbers
@@ -121,7 +136,7 @@ class QuantizedTransformer(Transformer):
         x = add_saturating(torch.zeros_like(x), x, self.isa)
         for index, (layer, gain) in enumerate(zip(self.blocks(), gains, strict=True)):
             part = layer.attention
-            steps = dict(zip(LINEARS, weight_steps[len(LINEARS) * index :], strict=False))
+            steps = grids[index]
             log_qk, log_v, log_f = activation_steps[3 * index : 3 * index + 3]
             values = Format(self.bits, 128, *S8)
             near = Format(self.bits, 128, *U8, zero=128) if part.kind == "inhibitor" else values  # of q and k
@@ -141,6 +156,12 @@ class QuantizedTransformer(Transformer):
         pooled = self._mean(total, counts, pool_gain)
         form = Format(self.bits, 128, 0, 0, real=True)
         return linear(pooled, self.classifier, self.classifier_step, log_norm - pool_gain, torch.zeros(()), form)
+
+    def grids(self) -> list[dict[str, Tensor]]:
+        """log2 of the steps of each layer's weights by name: a scalar, or (out,) with `per_channel`; views."""
+        parts = self.weight_steps.split(self.rows) if self.per_channel else self.weight_steps.flatten().unbind()
+        size = len(LINEARS)
+        return [dict(zip(LINEARS, parts[i : i + size], strict=True)) for i in range(0, len(parts), size)]
 
     def context(
         self,

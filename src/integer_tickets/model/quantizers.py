@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
 from integer_tickets.errors import UserError
-from integer_tickets.integer.rounding import half, rule_for
+from integer_tickets.integer.rounding import Rule, half, rule_for
 from integer_tickets.model.attention import IntegerRule
-from integer_tickets.model.rows import gate, quantize, requantize
+from integer_tickets.model.rows import gate, quantize, requantize, through
 
 HIGHEST = {8: 127, 4: 7, 3: 3, 2: 1}  # largest weight of a symmetric grid; 2 bits are ternary
 
@@ -53,9 +54,22 @@ def weight_gradient(weight: Tensor, grad: Tensor, step: float, high: int, isa: s
     return grad_weight, -math.log(2) * slope / step
 
 
-def integer_bias(bias: Tensor, log_unit: float) -> Tensor:
-    """A bias in whole units, float64."""
-    return (bias.double() * power(-log_unit)).round()
+def integer_bias(bias: Tensor, log_unit: float | Tensor) -> Tensor:
+    """A bias in whole units 2^log_unit, one for all or (out,) float64; float64."""
+    scale = torch.exp2(-log_unit) if isinstance(log_unit, Tensor) else power(-log_unit)
+    return (bias.double() * scale).round()
+
+
+def channel_rule(
+    log_step: Tensor, log_in: Tensor, log_out: Tensor, high: int, zero: int
+) -> tuple[Tensor, Tensor, Rule]:
+    """log2 of the units of sums and the factors to the grid of the output, (out,) float64, and the rounding rule.
+
+    For weights with a step for each output, log_step (out,).
+    """
+    log_unit = log_step.double() + log_in.double()
+    factor = torch.exp2(log_unit - log_out.double())
+    return log_unit, factor, rule_for(factor.detach().cpu().numpy(), high, zero)
 
 
 @dataclass(frozen=True)
@@ -112,7 +126,12 @@ def quantized_linears(
     isa: str | None = None,
     narrow: bool = False,
 ) -> tuple[Tensor, ...]:
-    """Several such layers of one input, each with its step, grid and format, by one product."""
+    """Several such layers of one input, each with its step, grid and format, by one product.
+
+    Or one by one, and slower, where a layer has a step for each output.
+    """
+    if any(log_step.numel() > 1 for _, log_step, _, _ in parts):
+        return tuple(_by_channel(x, log_in, *own, isa) for own in parts)
     numbers = [number for part, log_step, log_out, _ in parts for number in (part.weight, part.bias, log_step, log_out)]
     forms = [form for *_, form in parts]
     outputs: tuple[Tensor, ...] = _QuantizedLinears.apply(x, log_in, forms, isa, narrow, *numbers)
@@ -143,6 +162,25 @@ def integer_product(rows: Tensor, weights: Tensor, offset: Tensor, bound: int, i
     if bound > 128:
         rows, offset = rows - 128, offset + 128 * weights.sum(1)
     return torch._int_mm(rows.to(torch.int8), weights.to(torch.int8).T).add_(offset.int())
+
+
+def _by_channel(
+    x: Tensor, log_in: Tensor, part: nn.Linear, log_step: Tensor, log_out: Tensor, form: Format, isa: str | None
+) -> Tensor:
+    """A layer with a step for each output (out,), in plain PyTorch."""
+    step, high = torch.exp2(log_step)[:, None], HIGHEST[form.bits]
+    weight = part.weight / step
+    weight = through(quantize(part.weight.detach(), step.detach(), high), weight.clamp(-high - 0.5, high + 0.5))
+    log_unit, factor, rule = channel_rule(log_step, log_in, log_out, form.high, form.zero)
+    whole = integer_bias(part.bias.detach(), log_unit.detach()) + half(rule)
+    bias = through(whole, part.bias.double() * torch.exp2(-log_unit))
+    reach = (weight.detach().abs().sum(1).double() * form.bound + whole.abs()).max().item()
+    if not reach < 2**31:
+        raise UserError(f"a layer could overflow 32 bits: its largest sum is {reach:.4g}")
+    kind = torch.float32 if reach < 2**24 else torch.float64
+    acc = functional.linear(x.to(kind), weight.to(kind), bias.to(kind))
+    smooth = (acc * factor.to(kind)).clamp(form.low - form.zero, form.high - form.zero)
+    return through(requantize(acc.detach(), rule, form.low, form.high, isa), smooth).to(x.dtype)
 
 
 class _QuantizedLinears(torch.autograd.Function):
