@@ -51,7 +51,7 @@ def test_wrong_use(path, tmp_path, monkeypatch):
     ticket = integer_tickets.load(path)
     with pytest.raises(TypeError, match="a list of texts"):
         ticket.classify("a text")
-    with pytest.raises(UserError, match=r"no engine 'abacus'; here run .*reference, torch"):
+    with pytest.raises(UserError, match=r"no engine 'abacus'; here run .*reference, .*torch"):
         ticket.classify(["a"], "abacus")
     with pytest.raises(UserError, match="no such file"):
         integer_tickets.load(tmp_path / "nothing")
@@ -66,7 +66,7 @@ def test_wrong_use(path, tmp_path, monkeypatch):
 def test_engines_conform_to_the_kit(engine):
     report = conformance.check(engine)
     assert report.engine == engine and report.sentences > 20
-    assert report.tensors > (80 if engine == "native" else 500)  # which shows no tensor but the logits
+    assert report.tensors > (80 if engine in ("native", "onnx") else 500)  # which show no tensor but the logits
     assert report.mismatches == ()
 
 

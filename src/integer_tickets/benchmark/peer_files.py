@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -88,7 +89,7 @@ def write_files(shape: EncoderShape, folder: Path) -> dict[str, str]:
     """The encoder in every form that can be made here, into `folder`; for each that cannot, its file and why not."""
     (folder / "shape.json").write_text(json.dumps(asdict(shape)))
     model = encoder(shape)
-    torch.save(model.state_dict(), folder / "torch.pt")
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / "torch.safetensors")
     absent = {}
     makers: dict[str, Callable[[], None]] = {
         "float.onnx": lambda: _onnx(model, shape, folder / "float.onnx"),

@@ -50,12 +50,13 @@ def native(path: Path, threads: int) -> Runner:
 
 def pytorch(path: Path, threads: int, compiled: bool = False) -> Runner:
     import torch
+    from safetensors.torch import load_file
 
     from integer_tickets.benchmark.peer_files import Encoder, EncoderShape
 
     torch.set_num_threads(threads)
     model = Encoder(EncoderShape(**json.loads((path.parent / "shape.json").read_text()))).eval()
-    model.load_state_dict(torch.load(path, weights_only=True))
+    model.load_state_dict(load_file(path))
     if compiled:
         torch._inductor.config.freezing = True  # weights as constants
         torch._dynamo.config.recompile_limit = 64  # shapes; beyond it, it would run eagerly and not say so
@@ -127,9 +128,9 @@ def contestants() -> list[Contestant]:
     found = []
     for name in ("dense", "90 % pruned", "90 % pruned in blocks"):
         found.append(Contestant(f"native, {name}", "", f"{name}.safetensors", native))
-    found.append(Contestant("PyTorch", "torch", "torch.pt", pytorch))
+    found.append(Contestant("PyTorch", "torch", "torch.safetensors", pytorch))
     compiled = Contestant(
-        "torch.compile", "torch", "torch.pt", lambda path, threads: pytorch(path, threads, True), True
+        "torch.compile", "torch", "torch.safetensors", lambda path, threads: pytorch(path, threads, True), True
     )
     found.append(compiled)
     for name, file in (("float32", "float"), ("dynamic int8", "dynamic"), ("static int8", "static")):
