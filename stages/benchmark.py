@@ -8,15 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from integer_tickets.benchmark.peer_files import EncoderShape, write_files
-from integer_tickets.benchmark.peers import Runner, contestants, present, versions
+from integer_tickets.benchmark.peers import Runner, present, versions
 from integer_tickets.benchmark.timing import interleaved, summary
 from integer_tickets.data.corpus import Corpus, load_corpus
 from integer_tickets.files import write_json, write_text
 from integer_tickets.integer import artefact, native_engine, reference, torch_engine
+from integer_tickets.integer.network import padded
 from integer_tickets.integer.rounding import Array
 from integer_tickets.model.transformer import Transformer
 from integer_tickets.params import WEIGHT_NAMES, Params, load_params, own_bits
@@ -36,7 +36,6 @@ from stages.models import (
 REPORTS = Path("reports")
 SLOWEST = 16  # largest batch for the reference engine, which is for reading, not for speed
 
-
 Call = Callable[[], object]
 
 
@@ -52,7 +51,7 @@ def main() -> None:
         absent = write_files(EncoderShape(own.width, own.layers, own.heads, own.hidden, **sizes), Path(folder))
         threads = params.runtime.threads
         peers: dict[str, Runner] = {}
-        for one in present(Path(folder), contestants()):
+        for one in present(Path(folder)):
             if one.compiles or not one.package:  # half a minute for each shape; tickets, which follow
                 continue
             try:
@@ -70,12 +69,10 @@ def main() -> None:
                 shape = {"batch": batch, "tokens": int(counts.max()), "threads": threads}
                 rows.append({"model": what, "engine": engine, **shape, **summary(seconds, batch)})
                 print(f"batch {batch}: {what}, {engine}: {rows[-1]['median_us']} us")
-    found = {
-        "machine": machine() | {name: value for name, value in versions().items() if name != "torch"},
-        "rows": rows,
-    }
-    write_json(REPORTS / "timings.json", found | {"absent": absent})
-    write_text(REPORTS / "timings.md", timings_page(found | {"absent": absent}))
+    others = {name: value for name, value in versions().items() if name != "torch"}
+    found = {"machine": machine() | others, "absent": absent, "rows": rows}
+    write_json(REPORTS / "timings.json", found)
+    write_text(REPORTS / "timings.md", timings_page(found))
 
 
 def _trained(
@@ -108,15 +105,6 @@ def _trained(
 def _infer(model: Transformer, ids: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
     logits: torch.Tensor = model(ids, counts)
     return logits
-
-
-def padded(rows: list[list[int]]) -> tuple[Array, Array]:
-    """Token ids (batch, n), right-padded with zeros, and the number of tokens of each sentence (batch,), both int64."""
-    counts = np.array([len(row) for row in rows], np.int64)
-    ids = np.zeros((len(rows), counts.max()), np.int64)
-    for line, row in zip(ids, rows, strict=True):
-        line[: len(row)] = row
-    return ids, counts
 
 
 def machine() -> dict[str, Any]:

@@ -9,6 +9,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,6 @@ import numpy as np
 from integer_tickets.benchmark.peer_files import EncoderShape, write_files, write_tickets
 from integer_tickets.benchmark.peers import (
     AVX2,
-    Runner,
-    contestants,
     fresh,
     present,
     size_on_disk,
@@ -73,11 +72,11 @@ def speed(folders: Folders) -> Rows:
     for name, folder in folders.items():
         for threads in (1, 2)[: os.cpu_count()]:
             cases = [case for case in CASES[name] if threads == 1 or case[0] > 1]
-            runners = {one.name: one.load(folder / one.file, threads) for one in present(folder, contestants())}
+            runners = {one.name: one.load(folder / one.file, threads) for one in present(folder)}
             for batch, n in cases:
                 ids = generator("engine speed", batch, n).integers(3, SHAPES[name].vocabulary, (batch, n))
                 counts = np.full(batch, n)
-                calls = {own: _call(run, ids, counts) for own, run in runners.items()}
+                calls = {own: partial(run, ids, counts) for own, run in runners.items()}
                 taken = interleaved(calls, ROUNDS)
                 for own, seconds in taken.items():
                     place = {"shape": name, "threads": threads, "batch": batch, "n": n, "engine": own}
@@ -86,15 +85,11 @@ def speed(folders: Folders) -> Rows:
     return rows
 
 
-def _call(run: Runner, ids: np.ndarray, counts: np.ndarray) -> Callable[[], object]:
-    return lambda: run(ids, counts)
-
-
 def footprint(folders: Folders) -> Rows:
     """A fresh process with each contestant, three times: seconds to its first logits, peak memory; size on disk."""
     rows: Rows = []
     name, folder = next(iter(folders.items()))
-    for one in present(folder, contestants()):
+    for one in present(folder):
         runs = [fresh(folder, one.name) for _ in range(3)]
         rows.append(
             {
@@ -119,7 +114,7 @@ def answers(folders: Folders) -> Rows:
         pairs = [(ids, counts), *alone, *padded]
         arrays = {f"{kind}_{i}": pair[j] for i, pair in enumerate(pairs) for j, kind in enumerate(("ids", "counts"))}
         np.savez(file, **arrays)  # type: ignore[arg-type]  # of numpy: keywords are taken for its own
-        for one in present(folder, contestants()):
+        for one in present(folder):
             logits = fresh(folder, one.name, file)["logits"]
             together, single = np.array(logits[0]), np.concatenate(logits[1 : SENTENCES + 1])
             longer = np.concatenate(logits[SENTENCES + 1 :])

@@ -8,13 +8,13 @@ import torch
 
 from integer_tickets.benchmark import peer_files, peers, sparsity, timing
 from integer_tickets.benchmark.peer_files import (
-    TICKETS,
     EncoderShape,
     encoder,
     random_network,
     write_files,
     write_tickets,
 )
+from integer_tickets.benchmark.peers import TICKETS
 from integer_tickets.errors import UserError
 from integer_tickets.integer import artefact, native_engine, reference
 
@@ -64,7 +64,7 @@ def test_every_engine_computes_the_encoder(folder):
     expected = encoder(SHAPE)(torch.from_numpy(ids), torch.from_numpy(counts)).detach().numpy()
     found = {
         one.name: np.asarray(one.load(folder / one.file, 1)(ids, counts))
-        for one in peers.present(folder, peers.contestants())
+        for one in peers.present(folder)
         if one.package and not one.compiles
     }
     assert "PyTorch" in found
@@ -115,7 +115,7 @@ def test_what_is_not_installed_is_absent(tmp_path, monkeypatch):
     absent = write_files(SHAPE, tmp_path)
     assert set(absent) == {"float.onnx", "dynamic.onnx", "static.onnx", "openvino.xml", "nncf.xml", "ctranslate2"}
     assert absent["float.onnx"] == "onnxruntime is not installed"
-    found = peers.present(tmp_path, peers.contestants())
+    found = peers.present(tmp_path)
     assert {one.name for one in found if one.package} == {"PyTorch", "torch.compile"}
 
 

@@ -22,6 +22,17 @@ from integer_tickets.integer.tokenizer import Tokenizer
 Network = Callable[..., IntegerNetwork]
 
 
+KINDS = ["inhibitor", "unsigned", "softmax"]
+SHAPES = [
+    {"bits": 8},
+    {"bits": 4, "density": 0.3, "d": 24, "heads": 2, "hidden": 7},
+    {"bits": 2, "density": 0.05, "d": 8, "heads": 8, "layers": 1, "classes": 2},
+    {"bits": 3, "d": 33, "heads": 1, "positions": 1, "layers": 3, "vocabulary": 1},
+    {"bits": 8, "layers": 0},
+    {"bits": 4, "sizes": [(1, 5), (4, 48), (3, 1)]},
+]
+
+
 def _matrix(rng: np.random.Generator, shape: tuple[int, int], bits: int, density: float | None) -> dict:
     low, high = weight_range(bits)
     weight = rng.integers(low, high, shape, dtype=np.int8, endpoint=True)

@@ -12,16 +12,7 @@ from integer_tickets.errors import UserError
 from integer_tickets.integer import conformance, engines, reference, torch_engine
 from integer_tickets.integer.bounds import prove
 from integer_tickets.integer.rounding import S8, S16, U8
-
-KINDS = ["inhibitor", "unsigned", "softmax"]
-SHAPES = [
-    {"bits": 8},
-    {"bits": 4, "density": 0.3, "d": 24, "heads": 2, "hidden": 7},
-    {"bits": 2, "density": 0.05, "d": 8, "heads": 8, "layers": 1, "classes": 2},
-    {"bits": 3, "d": 33, "heads": 1, "positions": 1, "layers": 3, "vocabulary": 1},
-    {"bits": 8, "layers": 0},
-    {"bits": 4, "sizes": [(1, 5), (4, 48), (3, 1)]},
-]
+from tests.integer.conftest import KINDS, SHAPES
 
 
 def assert_same(traced, network, batch, **options):

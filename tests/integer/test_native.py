@@ -17,9 +17,8 @@ from integer_tickets.cli import main
 from integer_tickets.integer import building, conformance, native_engine, reference
 from integer_tickets.integer.building import ISA_FLAGS
 from integer_tickets.integer.fuzz import fuzz
-from tests.integer.conftest import build_network, build_tokenizer
+from tests.integer.conftest import KINDS, build_network, build_tokenizer
 
-KINDS = ["inhibitor", "unsigned", "softmax"]
 SHAPES = [  # d, heads, hidden: whole groups of 4, and such as leave some over
     (32, 4, 48),
     (12, 6, 7),

@@ -7,7 +7,7 @@ import pytest
 
 from integer_tickets.errors import UserError
 from integer_tickets.integer.bounds import linear_bound, prove
-from integer_tickets.integer.network import Linear, density
+from integer_tickets.integer.network import Linear, density, padded
 from integer_tickets.integer.rounding import Rule, norm
 
 
@@ -153,3 +153,10 @@ def test_a_network_that_could_overflow_is_refused(random_network):
     classifier = Linear(network.classifier.weight, None, np.full(3, 2**31 - 1, dtype=np.int32), None, 8)
     with pytest.raises(UserError, match="classifier: a sum could reach"):
         prove(replace(network, classifier=classifier))
+
+
+def test_padded():
+    ids, counts = padded([[5, 6], [7, 8, 9], [1], []])
+    assert ids.tolist() == [[5, 6, 0], [7, 8, 9], [1, 0, 0], [0, 0, 0]] and counts.tolist() == [2, 3, 1, 0]
+    assert ids.dtype == counts.dtype == np.int64
+    assert padded([[]])[0].shape == (1, 1)  # no engine meets a batch without a token

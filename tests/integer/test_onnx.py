@@ -9,20 +9,12 @@ import pytest
 from integer_tickets.cli import main
 from integer_tickets.errors import UserError
 from integer_tickets.integer import artefact, conformance, engines, export_onnx, reference
+from integer_tickets.integer.network import padded
+from tests.integer.conftest import KINDS, SHAPES
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 from integer_tickets.integer import onnx_engine  # noqa: E402
-
-KINDS = ["inhibitor", "unsigned", "softmax"]
-SHAPES = [
-    {"bits": 8},
-    {"bits": 4, "density": 0.3, "d": 24, "heads": 2, "hidden": 7},
-    {"bits": 2, "density": 0.05, "d": 8, "heads": 8, "layers": 1, "classes": 2},
-    {"bits": 3, "d": 33, "heads": 1, "positions": 1, "layers": 3, "vocabulary": 1},
-    {"bits": 8, "layers": 0},
-    {"bits": 4, "sizes": [(1, 5), (4, 48), (3, 1)]},
-]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -74,10 +66,7 @@ def test_the_written_file_runs_anywhere(tmp_path, capsys):
     assert "small.onnx" in capsys.readouterr().out
     ticket = artefact.load(conformance.KIT / conformance.TICKET)
     rows = ticket.tokenizer.encode_batch(["a superb film", "", "the actors are not dull"])
-    counts = np.array([len(row) for row in rows], np.int64)
-    ids = np.zeros((len(rows), counts.max()), np.int64)
-    for line, row in zip(ids, rows, strict=True):
-        line[: len(row)] = row
+    ids, counts = padded(rows)
     for level in (
         onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
         onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,

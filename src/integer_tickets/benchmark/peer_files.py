@@ -11,6 +11,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from integer_tickets.benchmark.peers import TICKETS
 from integer_tickets.integer import artefact
 from integer_tickets.integer.network import IntegerNetwork
 from integer_tickets.integer.tokenizer import Tokenizer
@@ -31,8 +33,6 @@ from integer_tickets.tickets.masks import dense_masks, prune, scale_of
 from integer_tickets.training.state import weights_of
 
 SAMPLES = 32  # batches that static quantizers see
-TICKETS = {"dense": (1.0, 1), "90 % pruned": (0.1, 1), "90 % pruned in blocks": (0.1, 4)}
-"""Kept share of the weights, and how many are pruned as one."""
 
 
 @dataclass(frozen=True)
@@ -91,21 +91,23 @@ def write_files(shape: EncoderShape, folder: Path) -> dict[str, str]:
     model = encoder(shape)
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / "torch.safetensors")
     absent = {}
-    makers: dict[str, Callable[[], None]] = {
-        "float.onnx": lambda: _onnx(model, shape, folder / "float.onnx"),
-        "dynamic.onnx": lambda: _dynamic(folder),
-        "static.onnx": lambda: _static(shape, folder),
-        "openvino.xml": lambda: _openvino(folder),
-        "nncf.xml": lambda: _nncf(shape, folder),
-        "ctranslate2": lambda: _ctranslate2(model, shape, folder / "ctranslate2"),
+    graph = ("onnx", "onnxruntime")
+    makers: dict[str, tuple[tuple[str, ...], Callable[[], None]]] = {
+        "float.onnx": (graph, lambda: _onnx(model, shape, folder / "float.onnx")),
+        "dynamic.onnx": (graph, lambda: _dynamic(folder)),
+        "static.onnx": (graph, lambda: _static(shape, folder)),
+        "openvino.xml": ((*graph, "openvino"), lambda: _openvino(folder)),
+        "nncf.xml": ((*graph, "openvino", "nncf"), lambda: _nncf(shape, folder)),
+        "ctranslate2": (("ctranslate2",), lambda: _ctranslate2(model, shape, folder / "ctranslate2")),
     }
-    for name, make in makers.items():
-        try:
-            with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-                warnings.simplefilter("ignore")  # of exporters about themselves
-                make()
-        except ImportError as error:
-            absent[name] = f"{(error.name or '').partition('.')[0]} is not installed"
+    for name, (packages, make) in makers.items():
+        missing = [package for package in packages if find_spec(package) is None]
+        if missing:
+            absent[name] = f"{missing[0]} is not installed"
+            continue
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")  # of exporters about themselves
+            make()
     return absent
 
 
@@ -139,9 +141,6 @@ def samples(shape: EncoderShape, count: int = SAMPLES) -> Iterator[tuple[Tensor,
 
 
 def _onnx(model: Encoder, shape: EncoderShape, path: Path) -> None:
-    import onnx  # noqa: F401  # the exporter asks for it, with an error of its own
-    import onnxruntime  # noqa: F401  # what reads the file
-
     free = {"ids": {0: "batch", 1: "n"}, "counts": {0: "batch"}}
     names: dict[str, Any] = {"input_names": list(free), "output_names": ["logits"], "dynamic_axes": free}
     torch.onnx.export(model, next(samples(shape)), path, opset_version=17, dynamo=False, **names)
@@ -175,8 +174,6 @@ def _static(shape: EncoderShape, folder: Path) -> None:
 
 
 def _openvino(folder: Path) -> None:
-    import onnx  # noqa: F401  # without it there is no file to convert
-    import onnxruntime  # noqa: F401
     import openvino
 
     openvino.save_model(openvino.convert_model(folder / "float.onnx"), folder / "openvino.xml", compress_to_fp16=False)
@@ -184,8 +181,6 @@ def _openvino(folder: Path) -> None:
 
 def _nncf(shape: EncoderShape, folder: Path) -> None:
     import nncf
-    import onnx  # noqa: F401
-    import onnxruntime  # noqa: F401
     import openvino
 
     model = openvino.Core().read_model(folder / "openvino.xml")

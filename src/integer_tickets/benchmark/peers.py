@@ -10,8 +10,10 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import numpy as np
 
 from integer_tickets.errors import UserError
 from integer_tickets.integer import native_engine
+from integer_tickets.integer.onnx_engine import open_session
 from integer_tickets.integer.rounding import Array
 
 Runner = Callable[[Array, Array], Array]
@@ -71,11 +74,7 @@ def pytorch(path: Path, threads: int, compiled: bool = False) -> Runner:
 
 
 def onnx_runtime(path: Path, threads: int) -> Runner:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = open_session(path, threads)
     return lambda ids, counts: session.run(None, {"ids": ids, "counts": counts})[0]
 
 
@@ -123,43 +122,32 @@ def ctranslate2(path: Path, threads: int) -> Runner:
     return run
 
 
+TICKETS = {"dense": (1.0, 1), "90 % pruned": (0.1, 1), "90 % pruned in blocks": (0.1, 4)}
+"""The project's own: kept share of the weights, and how many are pruned as one."""
+
+
 def contestants() -> list[Contestant]:
     """All of them, installed or not; the project's own come first."""
-    found = []
-    for name in ("dense", "90 % pruned", "90 % pruned in blocks"):
-        found.append(Contestant(f"native, {name}", "", f"{name}.safetensors", native))
+    found = [Contestant(f"native, {name}", "", f"{name}.safetensors", native) for name in TICKETS]
     found.append(Contestant("PyTorch", "torch", "torch.safetensors", pytorch))
-    compiled = Contestant(
-        "torch.compile", "torch", "torch.safetensors", lambda path, threads: pytorch(path, threads, True), True
-    )
-    found.append(compiled)
+    compiled = partial(pytorch, compiled=True)
+    found.append(Contestant("torch.compile", "torch", "torch.safetensors", compiled, compiles=True))
     for name, file in (("float32", "float"), ("dynamic int8", "dynamic"), ("static int8", "static")):
         found.append(Contestant(f"ONNX Runtime {name}", "onnxruntime", f"{file}.onnx", onnx_runtime, told=False))
-    for name, file, precision in (
-        ("float32", "openvino", "f32"),
-        ("bfloat16", "openvino", "bf16"),
-        ("int8", "nncf", "f32"),
-    ):
-        for static in (False, True):
-            found.append(
-                Contestant(
-                    f"OpenVINO {name}, {'static' if static else 'dynamic'} shape", "openvino", f"{file}.xml",
-                    _openvino_loader(precision, static),
-                )
-            )  # fmt: skip
+    forms = ("float32", "openvino", "f32"), ("bfloat16", "openvino", "bf16"), ("int8", "nncf", "f32")
+    for (name, file, precision), static in product(forms, (False, True)):
+        shape = "static" if static else "dynamic"
+        load = partial(openvino, precision=precision, static=static)
+        found.append(Contestant(f"OpenVINO {name}, {shape} shape", "openvino", f"{file}.xml", load))
     found.append(Contestant("CTranslate2 int8", "ctranslate2", "ctranslate2", ctranslate2))
     return found
 
 
-def _openvino_loader(precision: str, static: bool) -> Callable[[Path, int], Runner]:
-    return lambda path, threads: openvino(path, threads, precision, static)
-
-
-def present(folder: Path, among: list[Contestant]) -> list[Contestant]:
+def present(folder: Path) -> list[Contestant]:
     """Those whose file was made and whose package is installed."""
     return [
         one
-        for one in among
+        for one in contestants()
         if (folder / one.file).exists()
         and (find_spec(one.package) is not None if one.package else native_engine.available() is None)
     ]

@@ -21,7 +21,7 @@ def break_even(shape: EncoderShape, n: int, rounds: int) -> list[dict[str, Any]]
 
     occupied: the share of groups of four neighbouring weights with one that is not 0, which is what the engine sees.
     """
-    rows = []
+    rows, form = [], native_engine.form_of("native")
     ids = generator("break even", n).integers(3, shape.vocabulary, (1, n))
     counts = np.array([n])
     for block in (1, GROUP):
@@ -29,7 +29,6 @@ def break_even(shape: EncoderShape, n: int, rounds: int) -> list[dict[str, Any]]
             network = random_network(shape, density, block)
             calls = {}
             for name, share in (("dense", NEVER), ("sparse", ALWAYS)):
-                form = native_engine.FORMS[native_engine.library("native").ticket_form()]
                 own = native_engine.Prepared(flatten(network, None, replace(form, sparse=share)))
                 calls[name] = lambda own=own: native_engine.run_padded(own, ids, counts, 1, "native")
             medians = {name: float(np.median(taken)) * 1e6 for name, taken in interleaved(calls, rounds).items()}

@@ -117,15 +117,20 @@ FORMS = (PLAIN, Form(grouped=True, wide=True, sparse=0.55), Form(grouped=True, w
 On AVX-512 leaving groups out pays from a share of 0.50 on with 16 tokens, of 0.65 with 32 (reports/engines.md).
 """
 
-_prepared: WeakKeyDictionary[IntegerNetwork, dict[tuple[int, bool], Prepared]] = WeakKeyDictionary()
+_prepared: WeakKeyDictionary[IntegerNetwork, dict[tuple[Form, bool], Prepared]] = WeakKeyDictionary()
+
+
+def form_of(isa: str) -> Form:
+    """What the steps want that are compiled for an instruction set."""
+    return FORMS[library(isa).ticket_form()]
 
 
 def prepared(network: IntegerNetwork, isa: str, tokenizer: Tokenizer | None = None) -> Prepared:
     """The network for a library, made once; UserError where it (or the tokenizer) does not fit."""
-    form, known = library(isa).ticket_form(), _prepared.setdefault(network, {})
+    form, known = form_of(isa), _prepared.setdefault(network, {})
     key = form, tokenizer is not None
     if key not in known:
-        known[key] = Prepared(flatten(network, tokenizer, FORMS[form]))
+        known[key] = Prepared(flatten(network, tokenizer, form))
     return known[key]
 
 

@@ -1,6 +1,6 @@
 """The integer network: what docs/arithmetic.md describes, as frozen data that is checked when it is made."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -180,6 +180,14 @@ class IntegerNetwork:
 def density(matrix: Table | Linear) -> float:
     """The fraction of weights that live."""
     return 1.0 if matrix.mask is None else float(matrix.mask.mean())
+
+
+def padded(rows: Sequence[Sequence[int]]) -> tuple[Array, Array]:
+    """Sentences as one batch: token ids (batch, n), right-padded with 0, n >= 1, and counts (batch,), both int64."""
+    counts = np.array([len(row) for row in rows], np.int64)
+    ids = np.zeros((len(rows), max(1, counts.max())), np.int64)
+    ids[np.arange(ids.shape[1]) < counts[:, None]] = np.concatenate([np.asarray(row, np.int64) for row in rows])
+    return ids, counts
 
 
 def weight_range(bits: int) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from integer_tickets.integer import torch_ops as ops
 from integer_tickets.integer.bounds import prove
-from integer_tickets.integer.network import Inhibitor, IntegerNetwork, Layer, Linear, Softmax, Table, roles
+from integer_tickets.integer.network import Inhibitor, IntegerNetwork, Layer, Linear, Softmax, Table, padded, roles
 from integer_tickets.integer.reference import Trace
 from integer_tickets.integer.rounding import S16, Array
 
@@ -113,10 +113,8 @@ class _Engine:
         return see("logits", self._product("classifier", see("pooled", pooled)).to(torch.int32))
 
     def _pad(self, sentences: list[Sequence[int]]) -> _Batch:
-        counts = np.array([len(ids) for ids in sentences])
-        ids = np.zeros((len(sentences), max(1, counts.max())), dtype=np.int64)
+        ids, counts = padded(sentences)
         valid = np.arange(ids.shape[1]) < counts[:, None]
-        ids[valid] = np.concatenate([np.asarray(own, dtype=np.int64) for own in sentences])
         tensors = (torch.from_numpy(values).to(self.device) for values in (ids, valid, counts))
         return _Batch(*tensors)
 

@@ -22,13 +22,12 @@ def lower(model: QuantizedTransformer, masks: Mapping[str, Tensor], labels: Sequ
     log_residual = model.token_step - int(model.token_shift)
     log_norm = torch.tensor(math.log2(NORM_UNIT))
     layers = []
-    for index, layer in enumerate(model.blocks()):
+    for index, (layer, steps) in enumerate(zip(model.blocks(), model.grids(), strict=True)):
         attention = layer.attention
         log_qk, log_v, log_f = model.activation_steps[index]
         gain = int(model.gains[index])
         ins = {"output": log_v - gain, "down": log_f}
         outs = {"query": log_qk, "key": log_qk, "value": log_v, "up": log_f}
-        steps = model.grids()[index]
         if attention.kind == "inhibitor":
             rule = inhibitor_rule(*model.head_numbers(attention, log_qk, log_v))
             numbers = (rule.multiplier.numpy(), rule.offset.numpy(), rule.shift.numpy())

@@ -101,8 +101,8 @@ class QuantizedTransformer(Transformer):
         unit = self.token_step.item() - self.token_shift.item()
         reach = math.log2(max(self.positions.weight.abs().max().item(), 1e-6) / 127) - unit
         self.position_shift.fill_(min(max(math.ceil(reach), 0), 8))
-        for index, layer in enumerate(self.blocks()):
-            for name, log_step in self.grids()[index].items():
+        for index, (layer, grids) in enumerate(zip(self.blocks(), self.grids(), strict=True)):
+            for name, log_step in grids.items():
                 weight = part_of(layer, name).weight
                 rows = weight if log_step.numel() > 1 else weight[None]
                 steps = torch.tensor([best_log_step(row, self.bits) for row in rows])

@@ -95,10 +95,15 @@ def integer_weights(
     reach = HIGHEST[form.bits] * weight.shape[1] * form.bound + biases.abs().max().item()
     if not reach < 2**24:  # what the grid allows; the weights themselves reach less far
         reach = (integers.abs().sum(1).double() * form.bound + biases.abs()).max().item()
+    kind = exact_type(reach)
+    return integers.to(kind), biases.to(kind)
+
+
+def exact_type(reach: float) -> torch.dtype:
+    """The type that counts exactly up to `reach`, the largest sum of a layer; UserError where 32 bits could not."""
     if not reach < 2**31:
         raise UserError(f"a layer could overflow 32 bits: its largest sum is {reach:.4g}")
-    kind = torch.float32 if reach < 2**24 else torch.float64
-    return integers.to(kind), biases.to(kind)
+    return torch.float32 if reach < 2**24 else torch.float64
 
 
 def quantized_linear(
@@ -175,9 +180,7 @@ def _by_channel(
     whole = integer_bias(part.bias.detach(), log_unit.detach()) + half(rule)
     bias = through(whole, part.bias.double() * torch.exp2(-log_unit))
     reach = (weight.detach().abs().sum(1).double() * form.bound + whole.abs()).max().item()
-    if not reach < 2**31:
-        raise UserError(f"a layer could overflow 32 bits: its largest sum is {reach:.4g}")
-    kind = torch.float32 if reach < 2**24 else torch.float64
+    kind = exact_type(reach)
     acc = functional.linear(x.to(kind), weight.to(kind), bias.to(kind))
     smooth = (acc * factor.to(kind)).clamp(form.low - form.zero, form.high - form.zero)
     return through(requantize(acc.detach(), rule, form.low, form.high, isa), smooth).to(x.dtype)

@@ -14,13 +14,12 @@ int32_t ticket_runs_here(void) {
 #endif
 }
 
-/* How many lanes `ticket_batch` takes at once, if no sentence is longer. */
-static int32_t chunk(const ticket *net, int32_t most) {
-    int32_t lanes = most > net->length ? most : net->length;
-    return (lanes + TICKET_BLOCK - 1) / TICKET_BLOCK * TICKET_BLOCK;
-}
+static int32_t whole_blocks(int32_t lanes) { return (lanes + TICKET_BLOCK - 1) / TICKET_BLOCK * TICKET_BLOCK; }
 
-size_t ticket_batch_space(const ticket *net, int32_t most) { return ticket_space(net, chunk(net, most)); }
+/* For what `ticket_batch` takes at once: `most` lanes, or one sentence that is longer. */
+size_t ticket_batch_space(const ticket *net, int32_t most) {
+    return ticket_space(net, whole_blocks(most > net->length ? most : net->length));
+}
 
 /* As ticket_logits, but for any number of sentences; they are taken `most` lanes at a time. */
 void ticket_batch(const ticket *net, const int32_t *ids, const int64_t *ends, int64_t sentences, int32_t most,
@@ -35,8 +34,7 @@ void ticket_batch(const ticket *net, const int32_t *ids, const int64_t *ends, in
             if (number && end > most) break;
             own[number++] = used = (int32_t)end;
         }
-        int32_t lanes = (used + TICKET_BLOCK - 1) / TICKET_BLOCK * TICKET_BLOCK;
-        ticket_logits(net, ids + from, own, number, lanes, logits + first * net->classes, space);
+        ticket_logits(net, ids + from, own, number, whole_blocks(used), logits + first * net->classes, space);
         first += number;
     }
 }
@@ -59,8 +57,7 @@ int32_t ticket_padded(const ticket *net, const int64_t *ids, const int64_t *coun
             }
             own[number] = used;
         }
-        int32_t lanes = (used + TICKET_BLOCK - 1) / TICKET_BLOCK * TICKET_BLOCK;
-        ticket_logits(net, packed, own, number, lanes, logits + first * net->classes, space);
+        ticket_logits(net, packed, own, number, whole_blocks(used), logits + first * net->classes, space);
         first += number;
     }
     return 1;
