@@ -22,7 +22,7 @@ static size_t lay_out(const ticket *net, int32_t lanes, room *r, uint8_t *space)
     size_t scores = sizeof(int32_t) * (size_t)net->length, scratch = SCRATCH(net, n);
 #define TAKE(type, count) (type *)(space + take(&used, sizeof(type) * (count)))
     r->residual = TAKE(int16_t, d * n);
-    r->input = TAKE(uint8_t, d * n);
+    r->input = TAKE(uint8_t, INPUT(d, n));
     r->query = TAKE(uint8_t, inner * n + TICKET_BLOCK); /* the last queries may reach beyond the last lane */
     r->key = TAKE(uint8_t, inner * n);
     r->value = TAKE(uint8_t, inner * n);
@@ -43,9 +43,8 @@ TICKET_API size_t ticket_space(const ticket *net, int32_t lanes) {
     return lay_out(net, lanes, &r, NULL);
 }
 
-/* A layer that gives bytes, or without `out` one that adds to the residual. */
+/* A layer, of what `arrange` or `normalize` gave, that gives bytes, or without `out` one that adds to the residual. */
 static void linear(const ticket_linear *l, const uint8_t *x, const room *r, int32_t zero, uint8_t *out) {
-    x = arrange(x, l->columns, r->lanes, r->arranged);
     for (int32_t first = 0; first < l->rows; first += ROWS) {
         products(l, first, x, r->lanes, r->sums);
         if (out)
@@ -120,7 +119,7 @@ static void classify(const ticket *net, const sentence *s, const room *r, int32_
     if (s->from == s->to) return;
     for (int32_t c = 0; c < net->width; c++) {
         int32_t total = 0;
-        for (int32_t t = s->from; t < s->to; t++) total += r->input[(size_t)c * (size_t)r->lanes + (size_t)t] - 128;
+        for (int32_t t = s->from; t < s->to; t++) total += input_of(r, (size_t)c, (size_t)t) - 128;
         int32_t pooled = mean(total, s, net->pool_gain);
         for (int32_t class = 0; class < net->classes; class++)
             logits[class] += l->weight[(size_t)class * (size_t)net->width + (size_t)c] * pooled;
@@ -139,10 +138,10 @@ TICKET_API void ticket_logits(const ticket *net, const int32_t *ids, const int32
         linear(&layer->key, r.input, &r, 128, r.key);
         linear(&layer->value, r.input, &r, 128, r.value);
         (layer->table ? softmax : inhibitor)(net, layer, &r, ends, sentences);
-        linear(&layer->output, r.context, &r, 0, NULL);
+        linear(&layer->output, arrange(r.context, layer->output.columns, lanes, r.arranged), &r, 0, NULL);
         normalize(net->width, &r);
         linear(&layer->up, r.input, &r, 0, r.hidden);
-        linear(&layer->down, r.hidden, &r, 0, NULL);
+        linear(&layer->down, arrange(r.hidden, layer->down.columns, lanes, r.arranged), &r, 0, NULL);
     }
     normalize(net->width, &r);
     for (int32_t index = 0; index < sentences; index++) {

@@ -11,8 +11,9 @@ enum { LEAST8 = -128, MOST8 = 127, LEAST16 = -32768, MOST16 = 32767 };
 /* Where everything lies in the caller's space. */
 typedef struct {
     int16_t *residual;
-    uint8_t *input, *query, *key, *value, *context, *hidden;
-    uint8_t *arranged; /* what a linear layer reads, as the form of the steps wants it */
+    uint8_t *input;    /* the residual normalized, as linear layers read it */
+    uint8_t *arranged; /* any other input, as linear layers read it */
+    uint8_t *query, *key, *value, *context, *hidden;
     uint8_t *scratch;  /* of attention */
     uint32_t *sums;    /* ROWS rows */
     int32_t *reciprocal, *shift;

@@ -6,6 +6,7 @@
 
 enum { BLOCK = TICKET_BLOCK, ROWS = 1 };
 #define ARRANGED(columns, lanes) 0                          /* bytes that `arrange` needs */
+#define INPUT(columns, lanes) ((columns) * (lanes))         /* bytes of what `normalize` gives */
 #define SCRATCH(net, lanes) ((size_t)(net)->length * BLOCK) /* bytes that `inhibitor` needs */
 
 /* The input of a linear layer as `products` reads it. */
@@ -66,6 +67,9 @@ static void normalize(int32_t width, const room *r) {
         }
     }
 }
+
+/* A number of the normalized residual. */
+static inline uint8_t input_of(const room *r, size_t c, size_t t) { return r->input[c * (size_t)r->lanes + t]; }
 
 /* ---- Attention ---- */
 
