@@ -10,12 +10,12 @@
  *
  * From a shift of 17 on, the lower 16 bits of a product are not needed: with h = floor(y m / 2^16), the rounding rule
  * floor((y m + 2^(s - 1)) / 2^s) is floor((h + 2^(s - 17)) / 2^(s - 16)), in 16 bits. */
-INLINE vec rounded(const ticket_linear *l, vec multiplier, const uint32_t *first, const uint32_t *second) {
-    vec y = pack16(shift_right(load(first), l->pre_shift), shift_right(load(second), l->pre_shift));
+INLINE vec rounded(int32_t pre_shift, int32_t shift, vec multiplier, const uint32_t *first, const uint32_t *second) {
+    vec y = pack16(shift_right(load(first), pre_shift), shift_right(load(second), pre_shift));
     vec high = highs16(y, multiplier);
-    if (l->shift >= 17) return shift_right16(add16(high, splat16(1 << (l->shift - 17))), l->shift - 16);
-    vec low = lows16(y, multiplier), half = splat((int32_t)1 << (l->shift - 1));
-    return pack16(shift_right(add(lower16(low, high), half), l->shift), shift_right(add(upper16(low, high), half), l->shift));
+    if (shift >= 17) return shift_right16(add16(high, splat16(1 << (shift - 17))), shift - 16);
+    vec low = lows16(y, multiplier), half = splat((int32_t)1 << (shift - 1));
+    return pack16(shift_right(add(lower16(low, high), half), shift), shift_right(add(upper16(low, high), half), shift));
 }
 
 /* Two rows that are computed one after the other; the second one is the first where there is no more. */
@@ -32,20 +32,24 @@ INLINE pair pair_of(const ticket_linear *l, int32_t place) {
 
 /* What ROWS rows of sums from place `first` on become: rows of bytes, or what is added to rows of the residual. */
 static void to_bytes(const ticket_linear *l, int32_t first, const uint32_t *sums, int32_t lanes, int32_t zero, uint8_t *out) {
+    int32_t pre_shift = l->pre_shift, shift = l->shift; /* which the compiler cannot know to stay what they are */
     for (int32_t place = first; place < least(first + ROWS, l->rows); place += 2, sums += 2 * lanes) {
         pair own = pair_of(l, place);
         uint8_t *one = out + own.row[0] * (size_t)lanes, *two = out + own.row[1] * (size_t)lanes;
-        for (int32_t t = 0; t < lanes; t += LANE)
-            to8_of_two(one + t, two + t, add16(rounded(l, own.multiplier, sums + t, sums + lanes + t), splat16(zero)));
+        for (int32_t t = 0; t < lanes; t += LANE) {
+            vec y = rounded(pre_shift, shift, own.multiplier, sums + t, sums + lanes + t);
+            to8_of_two(one + t, two + t, add16(y, splat16(zero)));
+        }
     }
 }
 
 static void to_residual(const ticket_linear *l, int32_t first, const uint32_t *sums, int32_t lanes, int16_t *residual) {
+    int32_t pre_shift = l->pre_shift, shift = l->shift;
     for (int32_t place = first; place < least(first + ROWS, l->rows); place += 2, sums += 2 * lanes) {
         pair own = pair_of(l, place); /* where there is no second row, its sums and what they are rounded to are 0 */
         int16_t *one = residual + own.row[0] * (size_t)lanes, *two = residual + own.row[1] * (size_t)lanes;
         for (int32_t t = 0; t < lanes; t += LANE)
-            add_to16_of_two(one + t, two + t, rounded(l, own.multiplier, sums + t, sums + lanes + t));
+            add_to16_of_two(one + t, two + t, rounded(pre_shift, shift, own.multiplier, sums + t, sums + lanes + t));
     }
 }
 
@@ -71,9 +75,32 @@ static void normalize(int32_t width, const room *r) {
     }
 }
 
-/* A number of the normalized residual. */
-static inline uint8_t input_of(const room *r, size_t c, size_t t) {
-    return r->input[(c / 4 * (size_t)r->lanes + t) * 4 + c % 4];
+/* Sums over a sentence of the four inputs from c on; 256 times 255 fits into 16 bits. */
+static inline void total_inputs(const room *r, const sentence *s, size_t c, size_t width, uint32_t *totals) {
+    const bytes_of_four *x = (const bytes_of_four *)(r->input + c * (size_t)r->lanes);
+    uint32_t even = 0, odd = 0;
+    (void)width;
+    for (int32_t t = s->from; t < s->to; t++) even += x[t] & 0x00ff00ff, odd += x[t] >> 8 & 0x00ff00ff;
+    totals[0] = even & 0xffff, totals[1] = odd & 0xffff, totals[2] = even >> 16, totals[3] = odd >> 16;
+}
+
+/* Four features of the embedding at a time, as many as that gives; `token` and `position` lie where `embed` puts them. */
+static inline size_t embed_words(const ticket *net, const room *r) {
+    size_t d = (size_t)net->width / 4 * 4, lanes = (size_t)r->lanes;
+    vec token_shift = splat(net->token_shift), position_shift = splat(net->position_shift);
+    for (size_t t = 0; t < lanes; t += LANE) {
+        vec token = load(r->reciprocal + t), position = load(r->shift + t);
+        for (size_t c = 0; c < d; c += 4) {
+            vec x = gather(net->tokens + c, token), y = gather(net->positions + c, position);
+            for (size_t i = 0; i < 4; i++) {
+                vec high = splat(24 - 8 * (int32_t)i), own = shift_right(shift_left_each(x, high), 24);
+                vec sum = shift_left_each(own, token_shift);
+                own = shift_right(shift_left_each(y, high), 24);
+                store16(r->residual + (c + i) * lanes + t, add(sum, shift_left_each(own, position_shift)));
+            }
+        }
+    }
+    return d;
 }
 
 /* ---- Attention: four features of a distance, or four keys of a sum, in one lane ---- */

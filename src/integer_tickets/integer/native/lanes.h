@@ -11,6 +11,8 @@
 #include <immintrin.h>
 #include <string.h>
 
+typedef uint32_t __attribute__((may_alias)) bytes_of_four;
+
 #define INLINE static inline __attribute__((always_inline))
 
 #if TICKET_FORM == 2
@@ -32,6 +34,8 @@ INLINE vec shift_right_each(vec a, vec by) { return _mm512_srav_epi32(a, by); }
 INLINE vec shift_left_each(vec a, vec by) { return _mm512_sllv_epi32(a, by); }
 INLINE vec magnitude(vec a) { return _mm512_abs_epi32(a); }
 INLINE vec from16(const int16_t *p) { return _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)p)); }
+INLINE vec gather(const int8_t *p, vec at) { return _mm512_i32gather_epi32(at, p, 1); }
+INLINE void store16(int16_t *p, vec a) { _mm256_storeu_si256((__m256i *)p, _mm512_cvtsepi32_epi16(a)); }
 INLINE void to8(uint8_t *p, vec a) { _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(a)); }
 INLINE vec pack16(vec a, vec b) { return _mm512_packs_epi32(a, b); }
 INLINE vec pack8(vec a, vec b) { return _mm512_packs_epi16(a, b); }
@@ -83,8 +87,11 @@ INLINE vec shift_right_each(vec a, vec by) { return _mm256_srav_epi32(a, by); }
 INLINE vec shift_left_each(vec a, vec by) { return _mm256_sllv_epi32(a, by); }
 INLINE vec magnitude(vec a) { return _mm256_abs_epi32(a); }
 INLINE vec from16(const int16_t *p) { return _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)p)); }
+INLINE vec gather(const int8_t *p, vec at) { return _mm256_i32gather_epi32((const int *)(const void *)p, at, 1); }
+INLINE __m128i to16(vec a) { return _mm_packs_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1)); }
+INLINE void store16(int16_t *p, vec a) { _mm_storeu_si128((__m128i *)p, to16(a)); }
 INLINE void to8(uint8_t *p, vec a) { /* 0..255 */
-    __m128i narrow = _mm_packs_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+    __m128i narrow = to16(a);
     _mm_storel_epi64((__m128i *)p, _mm_packus_epi16(narrow, narrow));
 }
 INLINE vec pack16(vec a, vec b) { return _mm256_packs_epi32(a, b); }

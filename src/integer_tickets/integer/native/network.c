@@ -94,35 +94,39 @@ static void softmax(const ticket *net, const ticket_layer *layer, const room *r,
     }
 }
 
+/* Embeddings, and zeros where there is no token: these lanes are computed like the others. */
 static void embed(const ticket *net, const int32_t *ids, const int32_t *ends, int32_t sentences, const room *r) {
-    int32_t d = net->width, done = sentences ? ends[sentences - 1] : 0;
-    size_t lanes = (size_t)r->lanes;
-    for (int32_t t = 0; t < done; t++) FETCH(net->tokens + (size_t)ids[t] * (size_t)d, d); /* from anywhere in memory */
-    for (int32_t index = 0, from = 0; index < sentences; from = ends[index++])
-        for (int32_t t = from; t < ends[index]; t++) {
-            const int8_t *token = net->tokens + (size_t)ids[t] * (size_t)d;
-            const int8_t *position = net->positions + (size_t)(t - from) * (size_t)d;
-            for (int32_t c = 0; c < d; c++) {
-                int32_t x = token[c] * ((int32_t)1 << net->token_shift) + position[c] * ((int32_t)1 << net->position_shift);
-                r->residual[(size_t)c * lanes + (size_t)t] = (int16_t)clamp(x, LEAST16, MOST16);
-            }
+    size_t d = (size_t)net->width, lanes = (size_t)r->lanes, done = sentences ? (size_t)ends[sentences - 1] : 0;
+    int32_t *token = r->reciprocal, *position = r->shift; /* where those of each lane begin in the tables */
+    for (int32_t index = 0, t = 0; index < sentences; index++)
+        for (int32_t from = t; t < ends[index]; t++) {
+            token[t] = ids[t] * (int32_t)d, position[t] = (t - from) * (int32_t)d;
+            FETCH(net->tokens + token[t], d); /* from anywhere in memory */
         }
-    for (size_t t = (size_t)done; t < lanes; t++) { /* lanes without a token are computed like the others */
-        for (size_t c = 0; c < (size_t)d; c++) r->residual[c * lanes + t] = 0;
-        for (size_t c = 0; c < (size_t)net->inner; c++) r->context[c * lanes + t] = 0;
-    }
+    for (size_t t = done; t < lanes; t++) token[t] = position[t] = 0;
+    for (size_t c = embed_words(net, r); c < d; c++)
+        for (size_t t = 0; t < lanes; t++) {
+            int32_t x = net->tokens[(size_t)token[t] + c] * ((int32_t)1 << net->token_shift);
+            x += net->positions[(size_t)position[t] + c] * ((int32_t)1 << net->position_shift);
+            r->residual[c * lanes + t] = (int16_t)clamp(x, LEAST16, MOST16);
+        }
+    for (size_t c = 0; c < (size_t)net->inner; c++)
+        for (size_t t = done; t < lanes; t++) r->context[c * lanes + t] = 0;
 }
 
 static void classify(const ticket *net, const sentence *s, const room *r, int32_t *logits) {
     const ticket_linear *l = &net->classifier;
+    size_t width = (size_t)net->width;
     for (int32_t class = 0; class < net->classes; class++) logits[class] = l->bias[class];
     if (s->from == s->to) return;
-    for (int32_t c = 0; c < net->width; c++) {
-        int32_t total = 0;
-        for (int32_t t = s->from; t < s->to; t++) total += input_of(r, (size_t)c, (size_t)t) - 128;
-        int32_t pooled = mean(total, s, net->pool_gain);
-        for (int32_t class = 0; class < net->classes; class++)
-            logits[class] += l->weight[(size_t)class * (size_t)net->width + (size_t)c] * pooled;
+    for (size_t c = 0; c < width; c += 4) {
+        uint32_t totals[4] = {0};
+        total_inputs(r, s, c, width, totals);
+        for (size_t i = 0; i < 4 && c + i < width; i++) {
+            int32_t pooled = mean((int32_t)totals[i] - 128 * (s->to - s->from), s, net->pool_gain);
+            for (int32_t class = 0; class < net->classes; class++)
+                logits[class] += l->weight[(size_t)class * width + c + i] * pooled;
+        }
     }
 }
 

@@ -68,8 +68,17 @@ static void normalize(int32_t width, const room *r) {
     }
 }
 
-/* A number of the normalized residual. */
-static inline uint8_t input_of(const room *r, size_t c, size_t t) { return r->input[c * (size_t)r->lanes + t]; }
+/* Sums over a sentence of the four inputs from c on. */
+static inline void total_inputs(const room *r, const sentence *s, size_t c, size_t width, uint32_t *totals) {
+    for (size_t i = 0; i < 4 && c + i < width; i++)
+        for (int32_t t = s->from; t < s->to; t++) totals[i] += r->input[(c + i) * (size_t)r->lanes + (size_t)t];
+}
+
+/* How many features of the embedding are done. */
+static inline size_t embed_words(const ticket *net, const room *r) {
+    (void)net, (void)r;
+    return 0;
+}
 
 /* ---- Attention ---- */
 
