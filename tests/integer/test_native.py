@@ -6,6 +6,8 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +17,6 @@ from hypothesis import strategies as st
 import integer_tickets
 from integer_tickets.cli import main
 from integer_tickets.integer import building, conformance, native_engine, reference
-from integer_tickets.integer.building import ISA_FLAGS
 from integer_tickets.integer.fuzz import fuzz
 from tests.integer.conftest import KINDS, build_network, build_tokenizer
 
@@ -30,7 +31,7 @@ SHAPES = [  # d, heads, hidden: whole groups of 4, and such as leave some over
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 
-ISAS = [isa for isa in ISA_FLAGS if native_engine.available(isa) is None]
+ISAS = [isa for isa in native_engine.ISAS if native_engine.available(isa) is None]
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -120,11 +121,26 @@ def test_what_does_not_fit_is_refused(random_network):
 
 def test_the_forms_are_those_that_were_meant():
     if platform.machine() in ("x86_64", "AMD64"):  # what is left out is left out for the processor alone
-        reasons = [native_engine.available(isa) for isa in ISA_FLAGS if isa not in ISAS]
+        reasons = [native_engine.available(isa) for isa in native_engine.ISAS if isa not in ISAS]
         assert all("lacks the instruction set" in reason for reason in reasons)
     assert native_engine.library("baseline").ticket_form() == 0
-    if "avx2" in ISAS:
-        assert native_engine.library("avx2").ticket_form() == 1
+    for form, isa in enumerate(("avx2", "avx512"), 1):
+        if isa in ISAS:
+            assert native_engine.library(isa).ticket_form() == form
+    if "amx_int8" in Path("/proc/cpuinfo").read_text():
+        assert native_engine.library("native").ticket_form() == native_engine.TILES
+
+
+@pytest.mark.skipif("avx512" not in ISAS, reason="no AVX-512")
+def test_without_leave_for_tiles_there_are_vectors(monkeypatch):
+    def built(name, folder, flags):
+        tiles = SimpleNamespace(ticket_form=lambda: native_engine.TILES, ticket_runs_here=lambda: 0)
+        return tiles if name == "engine-native" else building.shared_library(name, folder, flags)
+
+    native_engine._load.cache_clear()
+    monkeypatch.setattr(native_engine, "shared_library", built)
+    assert native_engine.library("native") is native_engine.library("avx512")
+    native_engine._load.cache_clear()
 
 
 FLOATING = re.compile(
@@ -138,23 +154,40 @@ FLOATING = re.compile(
 def test_no_instruction_computes_with_floats(tmp_path, isa):
     for source in native_engine.FOLDER.glob("*.c"):
         built = tmp_path / source.with_suffix(".o").name
-        command = ["cc", *native_engine.FLAGS, *ISA_FLAGS[isa], "-c", str(source), "-o", str(built)]
+        command = ["cc", *native_engine.FLAGS, *native_engine.ISAS[isa], "-c", str(source), "-o", str(built)]
         subprocess.run(command, check=True)
         code = subprocess.run(["objdump", "-d", str(built)], check=True, capture_output=True, text=True).stdout
         assert "ret" in code and not FLOATING.search(code)
     assert FLOATING.search("  c5 f8 58 c0   vaddps %xmm0,%xmm0,%xmm0 ")
 
 
+def use_build(monkeypatch, *flags):
+    """Compiled with these flags the engine is what `logits` runs from now on."""
+    own = building.shared_library("test", native_engine.FOLDER, ("-std=c99", *flags))
+    own.ticket_batch_space.restype = ctypes.c_size_t
+    own.ticket_batch_space.argtypes = (ctypes.c_void_p, ctypes.c_int32)
+    own.ticket_batch.argtypes = native_engine.library("baseline").ticket_batch.argtypes
+    monkeypatch.setattr(native_engine, "library", lambda isa: own)
+    return own
+
+
 def test_a_build_without_registers_for_floats_gives_the_same(random_network, sentences, monkeypatch):
-    general = building.shared_library("test", native_engine.FOLDER, ("-std=c99", "-O2", "-mgeneral-regs-only"))
-    general.ticket_batch_space.restype = ctypes.c_size_t
-    general.ticket_batch_space.argtypes = (ctypes.c_void_p, ctypes.c_int32)
-    general.ticket_batch.argtypes = native_engine.library("baseline").ticket_batch.argtypes
-    monkeypatch.setattr(native_engine, "library", lambda isa: general)
+    use_build(monkeypatch, "-O2", "-mgeneral-regs-only")
     for kind in KINDS:
         network = random_network(3, kind, density=0.4)
         batch = sentences(network, 2)
         assert np.array_equal(native_engine.logits(network, batch), reference.logits(network, batch))
+
+
+@pytest.mark.skipif("avx512" not in ISAS, reason="no AVX-512")
+def test_the_steps_with_tiles_where_tiles_are_plain_c(random_network, sentences, monkeypatch):
+    emulated = ("-include", str(Path(__file__).parent / "tiles.h"), "-D__AMX_INT8__")
+    assert use_build(monkeypatch, "-O2", *native_engine.AVX512, *emulated).ticket_form() == native_engine.TILES
+    for seed, (d, heads, hidden) in enumerate(SHAPES):
+        for density in (None, 0.1):
+            network = random_network(seed, "inhibitor", d=d, heads=heads, hidden=hidden, density=density)
+            batch = sentences(network, seed)
+            assert np.array_equal(native_engine.logits(network, batch), reference.logits(network, batch))
 
 
 def test_without_a_compiler_there_is_a_reason(monkeypatch):

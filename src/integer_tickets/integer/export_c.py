@@ -14,7 +14,7 @@ from integer_tickets.integer.rounding import Array
 
 NATIVE = Path(__file__).parent / "native"
 SOURCES = ("ticket.h", "parts.h", "plain.h", "network.c", "tokenizer.c")
-SMALLEST = Form(grouped=False, wide=False, sparse=1 / 3)  # a weight that is kept alone takes three bytes
+SMALLEST = Form("rows", sparse=1 / 3)  # a weight that is kept alone takes three bytes
 BLOCK = 8  # of ticket.h, in plain C
 
 _C_TYPES = {FlatLinear: "ticket_linear", FlatLayer: "ticket_layer", FlatTokenizer: "ticket_tokenizer"}

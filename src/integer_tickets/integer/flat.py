@@ -1,6 +1,7 @@
 """An integer network as plain arrays: what the C sources read, one field for each of ticket.h."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -9,8 +10,8 @@ from integer_tickets.integer.network import Inhibitor, IntegerNetwork, Layer, Li
 from integer_tickets.integer.rounding import Array
 from integer_tickets.integer.tokenizer import FIRST_PIECE, Tokenizer
 
-LARGEST_INDEX = 2**16 - 1
-ROWS, TOGETHER, GROUP = 8, 4, 4  # of fast.h
+LARGEST_INDEX, LARGEST_TABLE = 2**16 - 1, 2**31 - 1
+ROWS, TOGETHER, GROUP, TILE = 8, 4, 4, (16, 64)  # of products.h
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,27 +94,29 @@ class FlatNetwork:
 class Form:
     """How the steps in C want linear layers.
 
-    grouped: weights by 8 rows and 4 columns, as fast.h says, else row by row; wide: in 16 bits each; sparse: where at
-    most this share of the groups (or of the weights) has a number that is not 0, only these are kept.
+    layout: weights row by row ("rows"), or as products.h says by 8 rows and 4 columns ("groups", "groups of 16 bits") or
+    by 32 rows and 64 columns ("tiles"); sparse: where at most this share of the groups (or of the weights) has a number
+    that is not 0, only these are kept.
     """
 
-    grouped: bool
-    wide: bool
+    layout: Literal["rows", "groups", "groups of 16 bits", "tiles"]
     sparse: float
 
 
-PLAIN = Form(grouped=False, wide=False, sparse=0.7)
+PLAIN = Form("rows", sparse=0.7)
 
 
 def flatten(network: IntegerNetwork, tokenizer: Tokenizer | None, form: Form = PLAIN) -> FlatNetwork:
     """The network for steps of that form. Raises UserError where a number does not fit."""
+    if network.tokens.weight.size > LARGEST_TABLE:
+        raise UserError(f"tokens: {network.tokens.weight.size} numbers, at most {LARGEST_TABLE} for C")
     inner = [len(layer.query.weight) for layer in network.layers]
     hidden = [len(layer.up.weight) for layer in network.layers]
     return FlatNetwork(
         tokens=network.tokens.weight,
         positions=network.positions.weight,
         layers=tuple(_layer(layer, form) for layer in network.layers),
-        classifier=_linear(network.classifier, 0, Form(False, False, 0.0)),
+        classifier=_linear(network.classifier, 0, Form("rows", 0.0)),
         length_multiplier=network.length_multiplier.astype(np.int16),
         length_shift=network.length_shift.astype(np.uint8),
         tokenizer=_tokenizer(tokenizer),
@@ -156,10 +159,10 @@ def _linear(linear: Linear, above: int, form: Form) -> FlatLinear:
     weight, rule = linear.weight, linear.rule
     # The bytes are `above` higher than the values; modulo 2^32, as in C.
     bias = (linear.bias.astype(np.int64) - above * weight.sum(1, dtype=np.int64)) & 0xFFFFFFFF
-    values, column, start, order = (_in_groups if form.grouped else _in_rows)(weight, form)
+    values, column, start, order = (_in_rows if form.layout == "rows" else _in_groups)(weight, form)
     if order is not None:
         bias = bias[order]
-    if form.grouped:
+    if form.layout != "rows":
         bias = np.pad(bias, (0, -len(bias) % ROWS))
     return FlatLinear(
         weight=values,
@@ -197,6 +200,8 @@ def _in_groups(weight: Array, form: Form) -> _Parts:
     alive = groups[places].any(-1).reshape(-1, TOGETHER, groups.shape[1])
     fullest = alive.sum(-1).max(-1)  # of every few rows that are computed together
     if fullest.mean() > form.sparse * groups.shape[1] or max(rows, groups.shape[1]) > LARGEST_INDEX + 1:
+        if form.layout == "tiles":
+            return _in_tiles(weight), None, None, None
         return _bytes(groups.reshape(-1, ROWS, *groups.shape[1:]).swapaxes(1, 2), form), None, None, None
     start = np.concatenate([[0], np.cumsum(fullest)]).astype(np.uint32)
     column = np.zeros((int(start[-1]), TOGETHER), np.uint16)
@@ -208,9 +213,17 @@ def _in_groups(weight: Array, form: Form) -> _Parts:
     return _bytes(kept, form), column.reshape(-1), start, order.astype(np.uint16)
 
 
+def _in_tiles(weight: Array) -> Array:
+    """Tiles of all rows and columns, two below each other, then those to the right, then the next two."""
+    rows, columns = TILE
+    weight = np.pad(weight, ((0, -len(weight) % (2 * rows)), (0, -weight.shape[1] % columns)))
+    tiles = weight.reshape(-1, 2, rows, weight.shape[1] // columns, columns).transpose(0, 3, 1, 2, 4)
+    return np.ascontiguousarray(tiles).reshape(-1)
+
+
 def _bytes(groups: Array, form: Form) -> Array:
     """Groups of weights (..., 4) as the products read them."""
-    if form.wide:
+    if form.layout == "groups of 16 bits":
         groups = groups[..., [0, 2, 1, 3]].astype("<i2")
     return np.ascontiguousarray(groups).view(np.int8).reshape(-1)
 

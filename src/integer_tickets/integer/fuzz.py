@@ -9,7 +9,6 @@ import numpy as np
 
 from integer_tickets.integer import native_engine, reference
 from integer_tickets.integer.artefact import Artefact
-from integer_tickets.integer.building import ISA_FLAGS
 from integer_tickets.integer.engines import engine, engines
 from integer_tickets.integer.rounding import Array
 from integer_tickets.integer.tokenizer import Text
@@ -35,7 +34,7 @@ def ways(ticket: Artefact) -> dict[str, Run]:
     runs: dict[str, Run] = {
         name: partial(engine(name), network) for name in engines() if name not in ("reference", "native")
     }
-    for isa in ISA_FLAGS:
+    for isa in native_engine.ISAS:
         if native_engine.available(isa) is None:
             runs[f"native, {isa}"] = partial(native_engine.logits, network, isa=isa)
             runs[f"native, {isa}, 3 threads"] = partial(native_engine.logits, network, threads=3, isa=isa)
@@ -48,7 +47,7 @@ def compare(ticket: Artefact, texts: Sequence[Text]) -> list[Fuzzed]:
     expected, found = reference.logits(ticket.network, rows), []
     for name, run in ways(ticket).items():
         found.append(Fuzzed(name, len(rows), int((run(rows) != expected).any(1).sum())))
-    for isa in (isa for isa in ISA_FLAGS if native_engine.available(isa) is None):
+    for isa in (isa for isa in native_engine.ISAS if native_engine.available(isa) is None):
         found.append(Fuzzed(f"tokenizer, {isa}", len(rows), _encoded_otherwise(ticket, texts, rows, isa)))
     return found
 

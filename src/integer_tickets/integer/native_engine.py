@@ -22,6 +22,9 @@ from integer_tickets.integer.tokenizer import Text, Tokenizer, to_bytes
 
 FOLDER = Path(__file__).parent / "native"
 FLAGS = ("-std=c99", "-O3", "-Wall", "-Wextra", "-Werror")
+AVX512 = tuple(f"-m{name}" for name in ("avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512vnni"))
+ISAS = {**ISA_FLAGS, "avx512": AVX512}
+"""What the sources can be compiled for: `avx512` leaves out the tiles (AMX) that `native` uses where they are there."""
 LANES = 64
 """Tokens that are computed side by side."""
 BYTES = ("per_row", "pre_shift", "shift", "gain", "is_signed", "token_shift", "position_shift", "pool_gain")
@@ -84,10 +87,12 @@ class Prepared:
 def _load(isa: str) -> ctypes.CDLL | str:
     """The library, or the reason in one line why there is none."""
     try:
-        loaded = shared_library(f"engine-{isa}", FOLDER, (*FLAGS, *ISA_FLAGS[isa]))
+        loaded = shared_library(f"engine-{isa}", FOLDER, (*FLAGS, *ISAS[isa]))
     except OSError as error:
         return str(error)
     if not loaded.ticket_runs_here():
+        if isa == "native" and loaded.ticket_form() == TILES:  # of a kernel that gives no leave to use them
+            return _load("avx512")
         return f"this processor lacks the instruction set {isa!r}"
     pointer, size, int32 = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int32
     loaded.ticket_batch_space.argtypes, loaded.ticket_batch_space.restype = (pointer, int32), size
@@ -111,8 +116,14 @@ def library(isa: str) -> ctypes.CDLL:
     return loaded
 
 
-FORMS = (PLAIN, Form(grouped=True, wide=True, sparse=0.55), Form(grouped=True, wide=False, sparse=0.55))
-"""What the steps in plain C want, those for AVX2, and those for AVX-512.
+TILES = 3
+FORMS = (
+    PLAIN,
+    Form("groups of 16 bits", sparse=0.55),
+    Form("groups", sparse=0.55),
+    Form("tiles", sparse=0.2),
+)
+"""What the steps in plain C want, those for AVX2, those for AVX-512, and those for AMX.
 
 On AVX-512 leaving groups out pays from a share of 0.50 on with 16 tokens, of 0.65 with 32 (reports/engines.md).
 """

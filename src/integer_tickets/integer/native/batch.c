@@ -1,12 +1,32 @@
 /* Many texts and sentences. Sentences go side by side, in as many lanes as stay in the nearest caches. */
+#define _DEFAULT_SOURCE /* for syscall */
 #include "ticket.h"
+#if TICKET_FORM == 3 && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 int32_t ticket_form(void) { return TICKET_FORM; }
 
-/* 1 where this processor has the instructions that these files were compiled for. */
+#if TICKET_FORM == 3
+/* 1 where the kernel lets this process use tiles. */
+static int32_t tiles_allowed(void) {
+#ifdef __linux__
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
+    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+#else
+    return 0;
+#endif
+}
+#else
+#define tiles_allowed() 1
+#endif
+
+/* 1 where this processor has the instructions that these files were compiled for, and all may be used. */
 int32_t ticket_runs_here(void) {
-#if TICKET_FORM == 2
-    return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+#if TICKET_FORM >= 2
+    return tiles_allowed() && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl");
 #elif TICKET_FORM == 1
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #else

@@ -10,8 +10,8 @@
  *
  * From a shift of 17 on, the lower 16 bits of a product are not needed: with h = floor(y m / 2^16), the rounding rule
  * floor((y m + 2^(s - 1)) / 2^s) is floor((h + 2^(s - 17)) / 2^(s - 16)), in 16 bits. */
-INLINE vec rounded(int32_t pre_shift, int32_t shift, vec multiplier, const uint32_t *first, const uint32_t *second) {
-    vec y = pack16(shift_right(load(first), pre_shift), shift_right(load(second), pre_shift));
+INLINE vec rounded(int32_t pre_shift, int32_t shift, vec multiplier, vec first, vec second) {
+    vec y = pack16(shift_right(first, pre_shift), shift_right(second, pre_shift));
     vec high = highs16(y, multiplier);
     if (shift >= 17) return shift_right16(add16(high, splat16(1 << (shift - 17))), shift - 16);
     vec low = lows16(y, multiplier), half = splat((int32_t)1 << (shift - 1));
@@ -21,13 +21,20 @@ INLINE vec rounded(int32_t pre_shift, int32_t shift, vec multiplier, const uint3
 /* Two rows that are computed one after the other; the second one is the first where there is no more. */
 typedef struct {
     size_t row[2];
-    vec multiplier;
+    vec multiplier, bias[2];
 } pair;
 
 INLINE pair pair_of(const ticket_linear *l, int32_t place) {
     int32_t first = row_of(l, place), second = place + 1 < l->rows ? row_of(l, place + 1) : first;
     const int16_t *m = l->multiplier;
-    return (pair){{(size_t)first, (size_t)second}, in_turn16(m[l->per_row ? first : 0], m[l->per_row ? second : 0])};
+    vec multiplier = in_turn16(m[l->per_row ? first : 0], m[l->per_row ? second : 0]);
+    return (pair){{(size_t)first, (size_t)second}, multiplier, {splat(l->bias[place]), splat(l->bias[place + 1])}};
+}
+
+INLINE vec rounded_pair(const pair *own, int32_t pre_shift, int32_t shift, const uint32_t *sums, int32_t lanes) {
+    vec first = load(sums), second = load(sums + lanes);
+    if (BIAS_LEFT_OUT) first = add(first, own->bias[0]), second = add(second, own->bias[1]);
+    return rounded(pre_shift, shift, own->multiplier, first, second);
 }
 
 /* What ROWS rows of sums from place `first` on become: rows of bytes, or what is added to rows of the residual. */
@@ -37,7 +44,7 @@ static void to_bytes(const ticket_linear *l, int32_t first, const uint32_t *sums
         pair own = pair_of(l, place);
         uint8_t *one = out + own.row[0] * (size_t)lanes, *two = out + own.row[1] * (size_t)lanes;
         for (int32_t t = 0; t < lanes; t += LANE) {
-            vec y = rounded(pre_shift, shift, own.multiplier, sums + t, sums + lanes + t);
+            vec y = rounded_pair(&own, pre_shift, shift, sums + t, lanes);
             to8_of_two(one + t, two + t, add16(y, splat16(zero)));
         }
     }
@@ -49,7 +56,7 @@ static void to_residual(const ticket_linear *l, int32_t first, const uint32_t *s
         pair own = pair_of(l, place); /* where there is no second row, its sums and what they are rounded to are 0 */
         int16_t *one = residual + own.row[0] * (size_t)lanes, *two = residual + own.row[1] * (size_t)lanes;
         for (int32_t t = 0; t < lanes; t += LANE)
-            add_to16_of_two(one + t, two + t, rounded(pre_shift, shift, own.multiplier, sums + t, sums + lanes + t));
+            add_to16_of_two(one + t, two + t, rounded_pair(&own, pre_shift, shift, sums + t, lanes));
     }
 }
 

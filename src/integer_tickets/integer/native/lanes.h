@@ -15,7 +15,7 @@ typedef uint32_t __attribute__((may_alias)) bytes_of_four;
 
 #define INLINE static inline __attribute__((always_inline))
 
-#if TICKET_FORM == 2
+#if TICKET_FORM >= 2
 typedef __m512i vec;
 enum { LANE = 16, PAIRS = 1 };
 INLINE vec splat(int32_t x) { return _mm512_set1_epi32(x); }

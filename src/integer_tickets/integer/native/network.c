@@ -134,6 +134,7 @@ TICKET_API void ticket_logits(const ticket *net, const int32_t *ids, const int32
                               int32_t lanes, int32_t *logits, void *space) {
     room r;
     lay_out(net, lanes, &r, space);
+    begin();
     embed(net, ids, ends, sentences, &r);
     for (int32_t i = 0; i < net->depth; i++) {
         const ticket_layer *layer = net->layers + i;
@@ -147,6 +148,7 @@ TICKET_API void ticket_logits(const ticket *net, const int32_t *ids, const int32
         linear(&layer->up, r.input, &r, 0, r.hidden);
         linear(&layer->down, arrange(r.hidden, layer->down.columns, lanes, r.arranged), &r, 0, NULL);
     }
+    finish();
     normalize(net->width, &r);
     for (int32_t index = 0; index < sentences; index++) {
         sentence s = sentence_of(net, ends, index);

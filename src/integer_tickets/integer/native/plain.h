@@ -9,6 +9,10 @@ enum { BLOCK = TICKET_BLOCK, ROWS = 1 };
 #define INPUT(columns, lanes) ((columns) * (lanes))         /* bytes of what `normalize` gives */
 #define SCRATCH(net, lanes) ((size_t)(net)->length * BLOCK) /* bytes that `inhibitor` needs */
 
+/* What comes before all linear layers, and after them. */
+static void begin(void) {}
+static void finish(void) {}
+
 /* The input of a linear layer as `products` reads it. */
 static const uint8_t *arrange(const uint8_t *x, int32_t columns, int32_t lanes, uint8_t *space) {
     (void)columns, (void)lanes, (void)space;

@@ -4,14 +4,18 @@
 
 #include "lanes.h"
 
-/* ---- Products ----
- *
- * `weight` of a dense layer holds, for every 8 rows and every 4 columns, 4 weights of each row; of a sparse one, for
+/* `weight` of a dense layer holds, for every 8 rows and every 4 columns, 4 weights of each row; of a sparse one, for
  * every 4 rows, as many such groups of 4 weights as the fullest of them has (start[row / 4] says from which on), and
- * `column` the number of each group. With AVX2 a group is 4 times 16 bits in the order 0, 2, 1, 3. */
+ * `column` the number of each group. With AVX2 a group is 4 times 16 bits in the order 0, 2, 1, 3. With AMX the weights
+ * of a dense layer are tiles of 16 rows x 64 columns: for every 32 rows and every 64 columns, the two that these have. */
 
-enum { ROWS = 8, TOGETHER = 4 };
-#define ARRANGED(columns, lanes) (((columns) + 3) / 4 * 4 * (lanes))
+enum { TOGETHER = 4 };
+#if TICKET_FORM == 3
+enum { ROWS = 32, COLUMNS = 64, BIAS_LEFT_OUT = 1 }; /* of sums, as it would have to be loaded into tiles */
+#else
+enum { ROWS = 8, COLUMNS = 4, BIAS_LEFT_OUT = 0 };
+#endif
+#define ARRANGED(columns, lanes) (((columns) + COLUMNS - 1) / COLUMNS * COLUMNS * (lanes))
 #define INPUT ARRANGED
 
 /* Rows of bytes to words of four bytes, one of each of four rows. */
@@ -39,7 +43,7 @@ INLINE int32_t word(const int8_t *p) {
     return x;
 }
 
-#if TICKET_FORM == 2
+#if TICKET_FORM >= 2
 typedef vec bytes4;
 INLINE bytes4 split(vec x) { return x; }
 INLINE vec dot(vec sum, bytes4 x, const int8_t *w) { return _mm512_dpbusd_epi32(sum, x, splat(word(w))); }
@@ -54,8 +58,56 @@ INLINE vec dot(vec sum, bytes4 x, const int8_t *w) {
 #endif
 enum { GROUP = 4 * PAIRS }; /* bytes of a group of weights */
 
-INLINE void dense_products(const ticket_linear *l, int32_t row, const uint8_t *x, int32_t lanes, int32_t wide,
-                           int32_t t, uint32_t *sums) {
+#if TICKET_FORM == 3
+enum { TILE = 1024 }; /* bytes */
+
+/* All tiles have 16 rows of 64 bytes: 0 to 3 are sums, 4 and 5 weights, 6 and 7 inputs of 16 tokens. */
+static void begin(void) {
+    static const struct {
+        uint8_t palette, start, none[14];
+        uint16_t bytes[16];
+        uint8_t rows[16];
+    } tiles = {1, 0, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
+    _tile_loadconfig(&tiles);
+}
+static void finish(void) { _tile_release(); }
+
+static void dense_products(const ticket_linear *l, int32_t row, const uint8_t *x, int32_t lanes, uint32_t *sums) {
+    size_t blocks = ((size_t)l->columns + COLUMNS - 1) / COLUMNS, stride = 4 * (size_t)lanes;
+    const int8_t *weight = l->weight + (size_t)row * blocks * COLUMNS;
+    __asm__ volatile("" ::: "memory"); /* compilers do not know what tiles read */
+    for (int32_t t = 0; t < lanes; t += 2 * LANE, sums += 2 * LANE) {
+        const int8_t *w = weight;
+        const uint8_t *from = x + 4 * (size_t)t;
+        int wide = t + LANE < lanes;
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+        for (size_t k = 0; k < blocks; k++, w += 2 * TILE, from += LANE * stride) {
+            _tile_loadd(4, w, 64);
+            _tile_loadd(6, from, stride);
+            _tile_dpbsud(0, 4, 6);
+            _tile_loadd(5, w + TILE, 64);
+            _tile_dpbsud(1, 5, 6);
+            if (!wide) continue;
+            _tile_loadd(7, from + 64, stride);
+            _tile_dpbsud(2, 4, 7);
+            _tile_dpbsud(3, 5, 7);
+        }
+        _tile_stored(0, sums, stride);
+        _tile_stored(1, sums + LANE * (size_t)lanes, stride);
+        if (!wide) continue;
+        _tile_stored(2, sums + LANE, stride);
+        _tile_stored(3, sums + LANE * (size_t)lanes + LANE, stride);
+    }
+}
+#else
+static void begin(void) {}
+static void finish(void) {}
+
+INLINE void dense_block(const ticket_linear *l, int32_t row, const uint8_t *x, int32_t lanes, int32_t wide, int32_t t,
+                        uint32_t *sums) {
     int32_t groups = (l->columns + 3) / 4;
     const int8_t *w = l->weight + (size_t)row * (size_t)groups * GROUP;
     vec sum[ROWS][2];
@@ -72,11 +124,18 @@ INLINE void dense_products(const ticket_linear *l, int32_t row, const uint8_t *x
         for (int32_t i = 0; i < wide; i++) store(sums + (size_t)r * (size_t)lanes + t + LANE * i, sum[r][i]);
 }
 
-INLINE void sparse_products(const ticket_linear *l, int32_t row, const uint8_t *x, int32_t lanes, int32_t wide,
-                            int32_t t, uint32_t *sums) {
+static void dense_products(const ticket_linear *l, int32_t row, const uint8_t *x, int32_t lanes, uint32_t *sums) {
+    int32_t t = 0;
+    for (; t + 2 * LANE <= lanes; t += 2 * LANE) dense_block(l, row, x, lanes, 2, t, sums);
+    for (; t < lanes; t += LANE) dense_block(l, row, x, lanes, 1, t, sums);
+}
+#endif
+
+INLINE void sparse_block(const ticket_linear *l, int32_t row, const uint8_t *x, int32_t lanes, int32_t wide, int32_t t,
+                         uint32_t *sums) {
     vec sum[TOGETHER][2];
     for (int32_t r = 0; r < TOGETHER; r++)
-        for (int32_t i = 0; i < wide; i++) sum[r][i] = splat(l->bias[row + r]);
+        for (int32_t i = 0; i < wide; i++) sum[r][i] = splat(BIAS_LEFT_OUT ? 0 : l->bias[row + r]);
     const uint8_t *from = x + 4 * (size_t)t;
     for (size_t k = l->start[row / TOGETHER] * (size_t)TOGETHER; k < l->start[row / TOGETHER + 1] * (size_t)TOGETHER;
          k += TOGETHER)
@@ -89,22 +148,19 @@ INLINE void sparse_products(const ticket_linear *l, int32_t row, const uint8_t *
         for (int32_t i = 0; i < wide; i++) store(sums + (size_t)r * (size_t)lanes + t + LANE * i, sum[r][i]);
 }
 
+static void sparse_products(const ticket_linear *l, int32_t row, const uint8_t *x, int32_t lanes, uint32_t *sums) {
+    int32_t t = 0;
+    for (; t + 2 * LANE <= lanes; t += 2 * LANE) sparse_block(l, row, x, lanes, 2, t, sums);
+    for (; t < lanes; t += LANE) sparse_block(l, row, x, lanes, 1, t, sums);
+}
+
 /* sums (ROWS x lanes), modulo 2^32. */
 static void products(const ticket_linear *l, int32_t row, const uint8_t *x, int32_t lanes, uint32_t *sums) {
-    for (int32_t t = 0; t < lanes;) {
-        int32_t wide = t + 2 * LANE <= lanes ? 2 : 1;
-        if (!l->start && wide == 2)
-            dense_products(l, row, x, lanes, 2, t, sums);
-        else if (!l->start)
-            dense_products(l, row, x, lanes, 1, t, sums);
-        else
-            for (int32_t half = 0; half < ROWS; half += TOGETHER)
-                if (wide == 2)
-                    sparse_products(l, row + half, x, lanes, 2, t, sums + (size_t)half * (size_t)lanes);
-                else
-                    sparse_products(l, row + half, x, lanes, 1, t, sums + (size_t)half * (size_t)lanes);
-        t += wide * LANE;
-    }
+    if (!l->start)
+        dense_products(l, row, x, lanes, sums);
+    else
+        for (int32_t r = 0; r < least(ROWS, l->rows - row); r += TOGETHER)
+            sparse_products(l, row + r, x, lanes, sums + (size_t)r * (size_t)lanes);
 }
 
 #endif

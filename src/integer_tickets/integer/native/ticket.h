@@ -54,13 +54,16 @@ typedef struct {
     uint8_t token_shift, position_shift, pool_gain;
 } ticket;
 
-/* What the steps are compiled for: 0 for any processor (always with TICKET_PLAIN), 1 for AVX2, 2 for AVX-512 with VNNI. */
+/* What the steps are compiled for: 0 for any processor (always with TICKET_PLAIN), 1 for AVX2, 2 for AVX-512 with VNNI,
+ * 3 for these and the tiles of AMX. */
 #if defined(TICKET_PLAIN) || !defined(__AVX2__)
 #define TICKET_FORM 0
-#elif defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512VL__)
+#elif !defined(__AVX512VNNI__) || !defined(__AVX512BW__) || !defined(__AVX512VL__)
+#define TICKET_FORM 1
+#elif !defined(__AMX_INT8__)
 #define TICKET_FORM 2
 #else
-#define TICKET_FORM 1
+#define TICKET_FORM 3
 #endif
 
 /* Lanes, each of them one token, are worked on in blocks of so many. */
