@@ -94,9 +94,9 @@ class FlatNetwork:
 class Form:
     """How the steps in C want linear layers.
 
-    layout: weights row by row ("rows"), or as products.h says by 8 rows and 4 columns ("groups", "groups of 16 bits") or
-    by 32 rows and 64 columns ("tiles"); sparse: where at most this share of the groups (or of the weights) has a number
-    that is not 0, only these are kept.
+    layout: weights row by row ("rows"), or as products.h says by 8 rows and 4 columns ("groups", "groups of 16 bits")
+    or by 32 rows and 64 columns ("tiles"); sparse: where at most this share of the groups (or of the weights) has a
+    number that is not 0, only these are kept.
     """
 
     layout: Literal["rows", "groups", "groups of 16 bits", "tiles"]
