@@ -27,6 +27,7 @@ from integer_tickets.benchmark.sparsity import break_even
 from integer_tickets.benchmark.timing import interleaved, summary
 from integer_tickets.errors import UserError
 from integer_tickets.files import read_json, write_json, write_text
+from integer_tickets.integer.native_engine import has_tiles
 from integer_tickets.report.engines import page
 from integer_tickets.seeds import generator
 from stages.benchmark import machine
@@ -141,7 +142,8 @@ def _changed(one: np.ndarray, other: np.ndarray, scale: np.ndarray) -> dict[str,
 
 
 def sparsity(folders: Folders) -> Rows:
-    return [row for n in (16, 32) for row in break_even(SHAPES["2 x 128"], n, ROUNDS)]
+    isas = ["native", "avx512"] if has_tiles() else ["native"]
+    return [row for isa in isas for n in (16, 32) for row in break_even(SHAPES["2 x 128"], n, ROUNDS, isa)]
 
 
 PARTS: dict[str, Callable[[Folders], Rows]] = {

@@ -123,7 +123,7 @@ def test_what_is_not_installed_is_absent(tmp_path, monkeypatch):
 def test_break_even_compares_the_same_network(monkeypatch):
     monkeypatch.setattr(timing, "SECONDS", 0.0)
     monkeypatch.setattr(sparsity, "DENSITIES", (0.5, 0.1))
-    rows = sparsity.break_even(SHAPE, 9, 1)
+    rows = sparsity.break_even(SHAPE, 9, 1, "native")
     assert [(row["block"], row["density"]) for row in rows] == [(1, 0.5), (1, 0.1), (4, 0.5), (4, 0.1)]
     assert rows[3]["occupied"] == pytest.approx(0.1, abs=0.02) and rows[1]["occupied"] > 0.2
     assert sparsity.occupied(random_network(SHAPE, 1.0, 1)) > 0.9

@@ -43,11 +43,11 @@ class Contestant:
     told: bool = True
 
 
-def native(path: Path, threads: int) -> Runner:
+def native(path: Path, threads: int, isa: str = "native") -> Runner:
     """A ticket on the project's engine."""
     from integer_tickets.integer import artefact
 
-    network, isa = artefact.load(path).network, os.environ.get("TICKET_ISA", "native")
+    network, isa = artefact.load(path).network, os.environ.get("TICKET_ISA", isa)
     return lambda ids, counts: native_engine.padded_logits(network, ids, counts, threads, isa)
 
 
@@ -129,6 +129,9 @@ TICKETS = {"dense": (1.0, 1), "90 % pruned": (0.1, 1), "90 % pruned in blocks": 
 def contestants() -> list[Contestant]:
     """All of them, installed or not; the project's own come first."""
     found = [Contestant(f"native, {name}", "", f"{name}.safetensors", native) for name in TICKETS]
+    if native_engine.has_tiles():
+        load = partial(native, isa="avx512")
+        found += [Contestant(f"native, {name}, without AMX", "", f"{name}.safetensors", load) for name in TICKETS]
     found.append(Contestant("PyTorch", "torch", "torch.safetensors", pytorch))
     compiled = partial(pytorch, compiled=True)
     found.append(Contestant("torch.compile", "torch", "torch.safetensors", compiled, compiles=True))
@@ -137,8 +140,8 @@ def contestants() -> list[Contestant]:
     forms = ("float32", "openvino", "f32"), ("bfloat16", "openvino", "bf16"), ("int8", "nncf", "f32")
     for (name, file, precision), static in product(forms, (False, True)):
         shape = "static" if static else "dynamic"
-        load = partial(openvino, precision=precision, static=static)
-        found.append(Contestant(f"OpenVINO {name}, {shape} shape", "openvino", f"{file}.xml", load))
+        run = partial(openvino, precision=precision, static=static)
+        found.append(Contestant(f"OpenVINO {name}, {shape} shape", "openvino", f"{file}.xml", run))
     found.append(Contestant("CTranslate2 int8", "ctranslate2", "ctranslate2", ctranslate2))
     return found
 

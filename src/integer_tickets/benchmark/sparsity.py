@@ -16,12 +16,12 @@ NEVER, ALWAYS = -1.0, 1.0  # the share of groups up to which zeros are left out
 DENSITIES = (0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05)
 
 
-def break_even(shape: EncoderShape, n: int, rounds: int) -> list[dict[str, Any]]:
+def break_even(shape: EncoderShape, n: int, rounds: int, isa: str) -> list[dict[str, Any]]:
     """Microseconds of a sentence of n tokens by density of the weights, pruned alone or in blocks, on one thread.
 
     occupied: the share of groups of four neighbouring weights with one that is not 0, which is what the engine sees.
     """
-    rows, form = [], native_engine.form_of("native")
+    rows, form = [], native_engine.form_of(isa)
     ids = generator("break even", n).integers(3, shape.vocabulary, (1, n))
     counts = np.array([n])
     for block in (1, GROUP):
@@ -30,11 +30,12 @@ def break_even(shape: EncoderShape, n: int, rounds: int) -> list[dict[str, Any]]
             calls = {}
             for name, share in (("dense", NEVER), ("sparse", ALWAYS)):
                 own = native_engine.Prepared(flatten(network, None, replace(form, sparse=share)))
-                calls[name] = lambda own=own: native_engine.run_padded(own, ids, counts, 1, "native")
+                calls[name] = lambda own=own: native_engine.run_padded(own, ids, counts, 1, isa)
             medians = {name: float(np.median(taken)) * 1e6 for name, taken in interleaved(calls, rounds).items()}
             rows.append(
                 {
-                    "n": n, "block": block, "density": density, "occupied": round(occupied(network), 3),
+                    "layout": form.layout, "n": n, "block": block, "density": density,
+                    "occupied": round(occupied(network), 3),
                     **{f"{name}_us": round(value, 1) for name, value in medians.items()},
                     "ratio": round(medians["sparse"] / medians["dense"], 3),
                 }

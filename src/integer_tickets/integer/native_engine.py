@@ -125,7 +125,8 @@ FORMS = (
 )
 """What the steps in plain C want, those for AVX2, those for AVX-512, and those for AMX.
 
-On AVX-512 leaving groups out pays from a share of 0.50 on with 16 tokens, of 0.65 with 32 (reports/engines.md).
+On AVX-512 leaving groups out pays from a share of 0.50 on with 16 tokens, of 0.65 with 32, beside tiles from 0.1 on in
+small layers, of 0.2 in larger ones (reports/engines.md).
 """
 
 _prepared: WeakKeyDictionary[IntegerNetwork, dict[tuple[str, bool], Prepared]] = WeakKeyDictionary()
@@ -134,6 +135,11 @@ _prepared: WeakKeyDictionary[IntegerNetwork, dict[tuple[str, bool], Prepared]] =
 def form_of(isa: str) -> Form:
     """What the steps want that are compiled for an instruction set."""
     return FORMS[library(isa).ticket_form()]
+
+
+def has_tiles() -> bool:
+    """Whether `native` multiplies in the tiles of AMX."""
+    return available() is None and library("native").ticket_form() == TILES
 
 
 def prepared(network: IntegerNetwork, isa: str, tokenizer: Tokenizer | None = None) -> Prepared:
