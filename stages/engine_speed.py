@@ -25,9 +25,11 @@ from integer_tickets.benchmark.peers import (
 )
 from integer_tickets.benchmark.sparsity import break_even
 from integer_tickets.benchmark.timing import interleaved, summary
+from integer_tickets.benchmark.tokenization import costs
 from integer_tickets.errors import UserError
 from integer_tickets.files import read_json, write_json, write_text
 from integer_tickets.integer.native_engine import has_tiles
+from integer_tickets.params import load_params
 from integer_tickets.report.engines import page
 from integer_tickets.seeds import generator
 from stages.benchmark import machine
@@ -146,11 +148,16 @@ def sparsity(folders: Folders) -> Rows:
     return [row for isa in isas for n in (16, 32) for row in break_even(SHAPES["2 x 128"], n, ROUNDS, isa)]
 
 
+def text(folders: Folders) -> Rows:
+    return costs(load_params().language, 128, 11_000, ROUNDS)
+
+
 PARTS: dict[str, Callable[[Folders], Rows]] = {
     "speed": speed,
     "footprint": footprint,
     "answers": answers,
     "sparsity": sparsity,
+    "text": text,
 }
 
 if __name__ == "__main__":

@@ -5,8 +5,7 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +13,6 @@ from integer_tickets.errors import UserError
 
 if TYPE_CHECKING:
     from integer_tickets.integer.artefact import Artefact
-    from integer_tickets.integer.ticket import Ticket
-
-CHUNK = 1024
-"""Lines of standard input that are classified at once."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,6 +63,13 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("text", nargs="*", metavar="TEXT", help="a text to classify; without any, standard input")
     predict.add_argument("--model", type=Path, metavar="FILE", help="the ticket to run (default: the one built in)")
     _add_engine(predict)
+    predict.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        default=os.cpu_count() or 1,
+        help="threads of the engines native and onnx; change the speed alone (default: one a core)",
+    )
     predict.add_argument(
         "--format",
         choices=("text", "json"),
@@ -135,28 +137,18 @@ def _run(words: list[str]) -> int:
 def _predict(arguments: argparse.Namespace) -> int:
     from integer_tickets.integer.conformance import KIT, TICKET
     from integer_tickets.integer.ticket import load
+    from integer_tickets.integer.tokenizer import to_bytes
+    from integer_tickets.prediction import predict, predict_stream
 
+    if arguments.threads < 1:
+        raise UserError(f"--threads {arguments.threads}: expected 1 or more")
     ticket = load(arguments.model or KIT / TICKET)
-    lines: Iterable[str] = arguments.text or _standard_input()
-    typed = not arguments.text and sys.stdin.isatty()
-    watched = not arguments.text and not typed and sys.stderr.isatty()
-    begin, done = time.monotonic(), 0
-    for chunk in _chunks(lines, 1 if typed else CHUNK):
-        for line in _predictions(ticket, chunk, arguments.engine, arguments.format):
-            sys.stdout.buffer.write(line.encode("utf-8", "surrogateescape") + b"\n")
-        sys.stdout.buffer.flush()
-        done += len(chunk)
-        if watched:
-            print(f"\r{done:,} texts", end="", file=sys.stderr, flush=True)
-    if done and not arguments.text and not typed:
-        rate = done / max(time.monotonic() - begin, 1e-9)
-        print(f"{chr(13) if watched else ''}{done:,} texts, {rate:,.0f} a second", file=sys.stderr)
+    how = arguments.engine, arguments.threads, arguments.format
+    if arguments.text:
+        predict(ticket, [to_bytes(text) for text in arguments.text], *how)
+    else:
+        predict_stream(ticket, sys.stdin.buffer, *how)
     return 0
-
-
-def _standard_input() -> Iterator[str]:
-    for line in sys.stdin.buffer:
-        yield line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8", "surrogateescape")
 
 
 def _lines(path: Path) -> list[bytes]:
@@ -167,34 +159,6 @@ def _lines(path: Path) -> list[bytes]:
     if not lines:
         raise UserError(f"{path}: no lines")
     return lines
-
-
-def _chunks(lines: Iterable[str], size: int) -> Iterator[list[str]]:
-    chunk: list[str] = []
-    for line in lines:
-        chunk.append(line)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
-
-
-def _predictions(ticket: "Ticket", lines: list[str], engine: str | None, form: str) -> Iterator[str]:
-    from integer_tickets.integer.ticket import decide
-
-    pairs = [line.partition("\t") for line in lines]
-    logits = ticket.logits([(first, second) if tab else first for first, tab, second in pairs], engine)
-    for line, row, (label, margin) in zip(lines, logits.tolist(), decide(logits, ticket.labels), strict=True):
-        if form == "json":
-            yield json.dumps({"text": line, "label": label, "margin": margin, "logits": row})
-        else:
-            yield f"{_shown(label)}\t{margin}\t" + line.replace("\n", " ")
-
-
-def _shown(text: str) -> str:
-    """A text of a file on one line: as it is, or as a JSON string where a terminal could not just print it."""
-    return text if text.isprintable() else json.dumps(text)
 
 
 def _inspect(arguments: argparse.Namespace) -> int:
@@ -239,11 +203,13 @@ def _facts(artefact: "Artefact") -> dict[str, Any]:
 
 
 def _described(facts: dict[str, Any]) -> Iterator[str]:
+    from integer_tickets.prediction import shown
+
     shape, bits = facts["architecture"], facts["bits"]
     kinds = [layer["attention"] for layer in shape["layers"]]
     yield f"file         {facts['file']}, {bits['total'] // 8:,} bytes"
     yield f"sha256       {facts['sha256']}"
-    yield f"labels       {', '.join(map(_shown, facts['labels']))}"
+    yield f"labels       {', '.join(map(shown, facts['labels']))}"
     yield f"tokenizer    {facts['tokenizer']['kind']}, {facts['tokenizer']['size']} ids"
     yield (
         f"network      {len(kinds)} layers, width {shape['width']}, {shape['heads']} heads, "
@@ -267,7 +233,7 @@ def _described(facts: dict[str, Any]) -> Iterator[str]:
     yield "(density: weights not pruned; zeros: kept weights that the quantizer made zero)"
     yield "\nprovenance"
     for key, value in sorted(facts["provenance"].items()):
-        yield f"  {_shown(key)}: {_shown(value) if isinstance(value, str) else json.dumps(value, sort_keys=True)}"
+        yield f"  {shown(key)}: {shown(value) if isinstance(value, str) else json.dumps(value, sort_keys=True)}"
 
 
 def _export(arguments: argparse.Namespace) -> int:

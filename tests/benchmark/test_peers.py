@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from integer_tickets.benchmark import peer_files, peers, sparsity, timing
+from integer_tickets.benchmark import peer_files, peers, sparsity, timing, tokenization
 from integer_tickets.benchmark.peer_files import (
     EncoderShape,
     encoder,
@@ -17,6 +17,7 @@ from integer_tickets.benchmark.peer_files import (
 from integer_tickets.benchmark.peers import TICKETS
 from integer_tickets.errors import UserError
 from integer_tickets.integer import artefact, native_engine, reference
+from integer_tickets.params import load_params
 
 SHAPE = EncoderShape(width=16, layers=2, heads=4, hidden=32, vocabulary=50, positions=40)
 LENGTHS = (7, 1, 12, 12, 30)
@@ -127,6 +128,17 @@ def test_break_even_compares_the_same_network(monkeypatch):
     assert [(row["block"], row["density"]) for row in rows] == [(1, 0.5), (1, 0.1), (4, 0.5), (4, 0.1)]
     assert rows[3]["occupied"] == pytest.approx(0.1, abs=0.02) and rows[1]["occupied"] > 0.2
     assert sparsity.occupied(random_network(SHAPE, 1.0, 1)) > 0.9
+
+
+@needs_compiler
+def test_costs_of_the_tokenizer(monkeypatch):
+    monkeypatch.setattr(timing, "SECONDS", 0.0)
+    monkeypatch.setattr(tokenization, "SENTENCES", 20)
+    rows = tokenization.costs(load_params().language, 32, 300, 1)
+    assert [row["ticket"] for row in rows] == ["built in", "2 x 32"] and 200 < rows[1]["pieces"] <= 300
+    assert all(row["tokenizer_us"] > 0 and row["network_us"] > 0 for row in rows)
+    texts = tokenization.random_texts(50)
+    assert texts == tokenization.random_texts(50) and {len(text.split()) for text in texts} <= set(range(4, 17))
 
 
 def test_calibration_batches_are_always_the_same():

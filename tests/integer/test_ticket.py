@@ -1,6 +1,10 @@
 """The public surface: load, classify, logits, engines; and the conformance kit."""
 
+import doctest
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,6 +44,14 @@ def test_classify(path, engine):
         assert label == ticket.labels[row.index(max(row))]
         assert margin == sorted(row)[-1] - sorted(row)[-2] and type(margin) is int
     assert ticket.classify([], engine) == []
+
+
+def test_the_page_on_the_public_surface():
+    page = Path(__file__).parents[2] / "docs" / "api.md"
+    names = {"path": conformance.KIT / conformance.TICKET}
+    assert doctest.testfile(str(page), module_relative=False, globs=names) == (0, 12)
+    code = "import sys, integer_tickets as t; t.load(sys.argv[1]).classify(['a']); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code, str(names["path"])], check=True)
 
 
 def test_margins_and_ties():

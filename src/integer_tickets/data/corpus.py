@@ -14,7 +14,7 @@ from integer_tickets.data.batches import Split
 from integer_tickets.errors import UserError
 from integer_tickets.files import read_json, write_bytes, write_json
 from integer_tickets.integer.layout import tokenizer_tensors, unpack_tokenizer
-from integer_tickets.integer.tokenizer import Text, Tokenizer
+from integer_tickets.integer.tokenizer import Input, Tokenizer
 
 SPLITS = ("train", "selection", "validation", "test")
 
@@ -30,7 +30,7 @@ class Corpus:
     statistics: dict[str, Any]
 
 
-def encode(tokenizer: Tokenizer, texts: Iterable[Text | tuple[Text, Text]], labels: Iterable[int]) -> Split:
+def encode(tokenizer: Tokenizer, texts: Iterable[Input], labels: Iterable[int]) -> Split:
     rows = tokenizer.encode_batch(texts)
     offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
     ids = np.fromiter((i for row in rows for i in row), np.int32, count=int(offsets[-1]))

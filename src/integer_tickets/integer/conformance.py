@@ -15,7 +15,7 @@ from integer_tickets.files import read_json, write_bytes, write_text
 from integer_tickets.integer import artefact, reference
 from integer_tickets.integer.engines import engine as engine_of
 from integer_tickets.integer.rounding import Array
-from integer_tickets.integer.ticket import Input
+from integer_tickets.integer.tokenizer import Input
 
 KIT = Path(__file__).parent / "kit"
 """The kit that comes with the package."""

@@ -8,8 +8,10 @@ from typing import Protocol
 
 from integer_tickets.errors import UserError
 from integer_tickets.integer import native_engine
+from integer_tickets.integer.flat import LARGEST_INDEX
 from integer_tickets.integer.network import IntegerNetwork
 from integer_tickets.integer.rounding import Array
+from integer_tickets.integer.tokenizer import Input, Tokenizer
 
 ENGINES = ("native", "reference", "onnx", "torch", "torch:cuda")
 """C, where a compiler is found; NumPy; ONNX Runtime; PyTorch on the processor and on a GPU.
@@ -29,8 +31,11 @@ def engines() -> list[str]:
     return [name for name in ENGINES if _lacks(name) is None]
 
 
-def engine(name: str | None = None) -> Engine:
-    """The engine of that name, or the default. Raises UserError if there is none or it does not run here."""
+def engine(name: str | None = None, threads: int = 1) -> Engine:
+    """The engine of that name, or the default. Raises UserError if there is none or it does not run here.
+
+    threads: of the engines native and onnx; torch uses as many as PyTorch is told to.
+    """
     name = name or next(own for own in ENGINES if _lacks(own) is None)
     if name not in ENGINES:
         raise UserError(f"no engine {name!r}; here run {', '.join(engines())}")
@@ -39,7 +44,20 @@ def engine(name: str | None = None) -> Engine:
         raise UserError(f"engine {name!r} needs {lacks}; here run {', '.join(engines())}")
     module = name if name == "reference" else f"{name.partition(':')[0]}_engine"
     run: Callable[..., Array] = import_module(f"integer_tickets.integer.{module}").logits
-    return partial(run, device="cuda") if name == "torch:cuda" else run
+    if name == "torch:cuda":
+        return partial(run, device="cuda")
+    return partial(run, threads=threads) if name in ("native", "onnx") and threads > 1 else run
+
+
+def text_logits(
+    network: IntegerNetwork, tokenizer: Tokenizer, texts: Sequence[Input], name: str | None = None, threads: int = 1
+) -> Array:
+    """int32 logits (texts, classes) by an engine; the native one reads text in C, too."""
+    run = engine(name, threads)
+    own = run.func if isinstance(run, partial) else run
+    if own is native_engine.logits and tokenizer.size <= LARGEST_INDEX:
+        return native_engine.text_logits(network, tokenizer, texts, threads)
+    return run(network, tokenizer.encode_batch(texts))
 
 
 def _lacks(name: str) -> str | None:

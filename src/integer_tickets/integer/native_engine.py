@@ -18,7 +18,7 @@ from integer_tickets.integer.building import ISA_FLAGS, shared_library
 from integer_tickets.integer.flat import PLAIN, FlatLayer, FlatLinear, FlatNetwork, FlatTokenizer, Form, flatten
 from integer_tickets.integer.network import IntegerNetwork
 from integer_tickets.integer.rounding import Array
-from integer_tickets.integer.tokenizer import Text, Tokenizer, to_bytes
+from integer_tickets.integer.tokenizer import Input, Tokenizer, to_bytes
 
 FOLDER = Path(__file__).parent / "native"
 FLAGS = ("-std=c99", "-O3", "-Wall", "-Wextra", "-Werror")
@@ -196,7 +196,7 @@ def _address(array: Array) -> int:
 
 
 def encode(
-    network: IntegerNetwork, tokenizer: Tokenizer, texts: Sequence[Text | tuple[Text, Text]], isa: str = "native"
+    network: IntegerNetwork, tokenizer: Tokenizer, texts: Sequence[Input], isa: str = "native"
 ) -> tuple[Array, Array]:
     """Token ids of texts and pairs, one after the other (int32), and where each one ends (int64)."""
     own = prepared(network, isa, tokenizer)
@@ -212,15 +212,18 @@ def encode(
 
 
 def text_logits(
-    network: IntegerNetwork,
-    tokenizer: Tokenizer,
-    texts: Sequence[Text | tuple[Text, Text]],
-    threads: int = 1,
-    isa: str = "native",
+    network: IntegerNetwork, tokenizer: Tokenizer, texts: Sequence[Input], threads: int = 1, isa: str = "native"
 ) -> Array:
     """`logits` of texts and pairs of texts."""
-    ids, ends = encode(network, tokenizer, texts, isa)
-    return _logits(prepared(network, isa, tokenizer), library(isa), ids, ends, threads)
+    own, loaded = prepared(network, isa, tokenizer), library(isa)
+    result = np.empty((len(texts), own.flat.classes), np.int32)
+
+    def run(first: int, last: int) -> None:
+        ids, ends = encode(network, tokenizer, texts[first:last], isa)
+        result[first:last] = _logits(own, loaded, ids, ends, 1)
+
+    _over_threads(run, len(texts), threads)
+    return result
 
 
 def _logits(own: Prepared, loaded: ctypes.CDLL, ids: Array, ends: Array, threads: int) -> Array:

@@ -6,15 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from integer_tickets.integer import artefact, native_engine
+from integer_tickets.integer import artefact
 from integer_tickets.integer.artefact import Artefact
-from integer_tickets.integer.engines import engine as engine_of
-from integer_tickets.integer.flat import LARGEST_INDEX
+from integer_tickets.integer.engines import text_logits
 from integer_tickets.integer.rounding import Array
-from integer_tickets.integer.tokenizer import Text
-
-Input = Text | tuple[Text, Text]
-"""One text, or a pair of them for a task about two."""
+from integer_tickets.integer.tokenizer import Input
 
 
 @dataclass(frozen=True)
@@ -27,18 +23,18 @@ class Ticket:
     def labels(self) -> tuple[str, ...]:
         return self.artefact.network.labels
 
-    def logits(self, texts: Sequence[Input], engine: str | None = None) -> Array:
-        """int32 logits (texts, labels). Raises UserError if the engine does not run here."""
+    def logits(self, texts: Sequence[Input], engine: str | None = None, threads: int = 1) -> Array:
+        """int32 logits (texts, labels), by an engine of `integer_tickets.engines()`, the first without a name.
+
+        threads: of the engines native and onnx. Raises UserError if the engine does not run here.
+        """
         if isinstance(texts, str | bytes):
             raise TypeError("texts must be a list of texts, not a single one")
-        run = engine_of(engine)
-        if run is native_engine.logits and self.artefact.tokenizer.size <= LARGEST_INDEX:  # text in C, too
-            return native_engine.text_logits(self.artefact.network, self.artefact.tokenizer, texts)
-        return run(self.artefact.network, self.artefact.tokenizer.encode_batch(texts))
+        return text_logits(self.artefact.network, self.artefact.tokenizer, texts, engine, threads)
 
-    def classify(self, texts: Sequence[Input], engine: str | None = None) -> list[tuple[str, int]]:
+    def classify(self, texts: Sequence[Input], engine: str | None = None, threads: int = 1) -> list[tuple[str, int]]:
         """For each text its label and the margin, the largest logit minus the largest of the others."""
-        return decide(self.logits(texts, engine), self.labels)
+        return decide(self.logits(texts, engine, threads), self.labels)
 
 
 def decide(logits: Array, labels: Sequence[str]) -> list[tuple[str, int]]:

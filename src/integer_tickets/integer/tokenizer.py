@@ -17,6 +17,9 @@ KINDS = ("pieces", "hash")
 Text = str | bytes
 """One text. A str is encoded as UTF-8 with `surrogateescape`, bytes are taken as they are."""
 
+Input = Text | tuple[Text, Text]
+"""One text, or a pair of them for a task about two."""
+
 _LOWER = bytes(c + 32 if 65 <= c <= 90 else c for c in range(256))
 _PUNCTUATION = rb"!-/:-@\[-`{-~"
 _WORDS = re.compile(rb"[%b]|[^ \t\n\v\f\r%b]+" % (_PUNCTUATION, _PUNCTUATION))
@@ -74,7 +77,7 @@ class Tokenizer:
         kept = min(len(second), max(room - len(first), room // 2))
         return [*first[: room - kept], SEPARATOR, *second[:kept]]
 
-    def encode_batch(self, texts: Iterable[Text | tuple[Text, Text]]) -> list[list[int]]:
+    def encode_batch(self, texts: Iterable[Input]) -> list[list[int]]:
         """The ids of each text or pair of texts."""
         return [self.encode(*text) if isinstance(text, tuple) else self.encode(text) for text in texts]
 
