@@ -1,19 +1,22 @@
-"""Stage controls: models that differ from the ticket of one level in one thing."""
+"""Stage controls: a model that differs from the ticket of one level in one thing."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from integer_tickets.params import Params
-from integer_tickets.tickets.ladder import control
+from integer_tickets.model.transformer import initialise, linear_names
+from integer_tickets.params import WEIGHT_BITS, Params, Shape, embedding_bits
+from integer_tickets.seeds import generator
+from integer_tickets.tickets.controls import CONTROLS, FROM_STEP_0, Ticket, small_width
+from integer_tickets.tickets.masks import dense_masks
 from integer_tickets.training.loop import train
-from integer_tickets.training.state import load_state
+from integer_tickets.training.state import Masks, State, fresh_state, load_state
+from stages.models import CONTROLS as FOLDER
 from stages.models import (
-    CONTROLS,
     Item,
+    Job,
     begin,
     count_parameters,
     describe,
-    is_finished,
-    ladder_schedule,
     level_folder,
     level_name,
     read_float_model,
@@ -24,30 +27,64 @@ from stages.work import publish
 
 
 def inputs(item: Item, params: Params) -> list[Path]:
-    return [item.ladder("dense"), level_folder(item, params, item.level)]
+    return [item.ladder("dense"), level_folder(item, params, item.level), level_folder(item, params, item.level - 1)]
 
 
 def main() -> None:
-    job = begin("controls", inputs, ["train", "controls.kinds"])
-    item, params, variant, corpus = job.item, job.params, job.variant, job.corpus
-    rewind = load_state(item.ladder("dense") / "rewind.safetensors")[0]
-    schedule = ladder_schedule(params, item.seed)
-    ticket_masks = read_float_model(level_folder(item, params, item.level))[1]
-    for kind in params.controls.kinds:
-        folder, run = job.work / "out" / kind, job.work / f"run_{kind}"
-        if is_finished(folder):
-            continue
-        masks, start = control(kind, job.model({}), ticket_masks, rewind, item.seed, job.heads, job.block)
-        if kind == "reinit":
-            start = early_steps(start, masks, job, run)
-        model, zeros = job.model(masks, variant.weights), job.zeros(masks)
-        label = f"{item.name} level {item.level} {kind}"
-        result = train(
-            model, start, corpus.splits["train"], corpus.splits["selection"], schedule, zeros, run, label=label
-        )
-        info = describe(
-            item, params, role=kind, level=item.level, masks=masks, weights=variant.weights, result=result,
-            parameters=count_parameters(model), mask_from=level_name(item.level),
-        )  # fmt: skip
-        write_float_model(folder, model, masks, result, info, corpus)
-    publish(job.work, CONTROLS / item.name / level_name(item.level))
+    job = begin("controls", inputs, ["train", "controls.finetune"])
+    item, params, corpus = job.item, job.params, job.corpus
+    ticket = read_ticket(job)
+    if item.kind == "small":
+        job = replace(job, shape=small_shape(job, ticket.masks))
+        model = job.model({})
+        initialise(model, generator("reinit", item.seed))
+        masks: Masks = dense_masks(model.state_dict(), linear_names(model))
+        start = early_steps(fresh_state(model), {}, job, job.work / "run")
+        zeros: Masks = {}
+    else:
+        masks, start = CONTROLS[item.kind](ticket, job.model({}), item.seed)
+        if item.kind in FROM_STEP_0:
+            start = early_steps(start, masks, job, job.work / "run")
+        zeros = job.zeros(masks)
+    schedule = job.schedule
+    if item.kind == "finetune":
+        schedule = replace(schedule, lr=params.controls.finetune * schedule.lr, constant=True)
+    model = job.model({} if item.kind == "small" else masks, job.variant.weights)
+    label = f"{item.name} level {item.level} {item.kind}"
+    result = train(
+        model, start, corpus.splits["train"], corpus.splits["selection"], schedule, zeros, job.work / "run", label=label
+    )
+    info = describe(
+        item, params, role=item.kind, level=item.level, masks=masks, weights=job.variant.weights, result=result,
+        parameters=count_parameters(model), mask_from="" if item.kind == "small" else level_name(item.level),
+    )  # fmt: skip
+    write_float_model(job.work / "out", model, masks, result, info, corpus)
+    publish(job.work, FOLDER / item.name / level_name(item.level) / item.kind)
+
+
+def read_ticket(job: Job) -> Ticket:
+    item, params = job.item, job.params
+    rewind: State = load_state(item.ladder("dense") / "rewind.safetensors")[0]
+    masks = read_float_model(level_folder(item, params, item.level))[1]
+    dense = read_float_model(level_folder(item, params, 0))[0]
+    before, before_masks, _ = read_float_model(level_folder(item, params, item.level - 1))
+    return Ticket(masks, rewind, dense, before, before_masks, job.variant.scope, job.heads, job.block)
+
+
+def small_shape(job: Job, masks: Masks) -> Shape:
+    """The shape of the control `small`: that of the model, scaled down in width."""
+    own, corpus, variant = job.params.model, job.corpus, job.variant
+    bits = WEIGHT_BITS.get(variant.weights, 32)
+    table = embedding_bits(variant, job.params.quantize) if variant.weights != "float" else 32
+
+    def hidden(width: int) -> int:
+        return max(4, width * own.hidden // own.width // 4 * 4)
+
+    def count(width: int, kept: float) -> int:
+        matrices = own.layers * (4 * width * width + 2 * width * hidden(width)) + len(corpus.labels) * width
+        biases = own.layers * (5 * width + hidden(width)) + len(corpus.labels)
+        tables = (corpus.tokenizer.size * table + corpus.tokenizer.positions * min(table, 8)) * width
+        return round(tables + kept * matrices * bits + 32 * biases)
+
+    width = small_width(masks, count, own.heads, own.width)
+    return Shape(width=width, layers=own.layers, heads=own.heads, hidden=hidden(width), dropout=own.dropout)

@@ -24,8 +24,8 @@ from integer_tickets.benchmark.peers import (
     versions,
 )
 from integer_tickets.benchmark.sparsity import break_even
+from integer_tickets.benchmark.text import costs, stream
 from integer_tickets.benchmark.timing import interleaved, summary
-from integer_tickets.benchmark.tokenization import costs
 from integer_tickets.errors import UserError
 from integer_tickets.files import read_json, write_json, write_text
 from integer_tickets.integer.native_engine import has_tiles
@@ -145,11 +145,19 @@ def _changed(one: np.ndarray, other: np.ndarray, scale: np.ndarray) -> dict[str,
 
 def sparsity(folders: Folders) -> Rows:
     isas = ["native", "avx512"] if has_tiles() else ["native"]
-    return [row for isa in isas for n in (16, 32) for row in break_even(SHAPES["2 x 128"], n, ROUNDS, isa)]
+    places = [(isa, name, n) for isa in isas for name in SHAPES for n in (16, 32)]
+    return [{"shape": name} | row for isa, name, n in places for row in break_even(SHAPES[name], n, ROUNDS, isa)]
 
 
 def text(folders: Folders) -> Rows:
     return costs(load_params().language, 128, 11_000, ROUNDS)
+
+
+def predict(folders: Folders) -> Rows:
+    """The command on a thousand lines, and on a million; on one thread, and on all."""
+    language, folder = load_params().language, next(iter(folders.values()))
+    runs = [(lines, threads) for threads in (1, 2)[: os.cpu_count()] for lines in (1024, 1024 * 1000)]
+    return [stream(language, lines, threads, folder) for lines, threads in runs]
 
 
 PARTS: dict[str, Callable[[Folders], Rows]] = {
@@ -158,6 +166,7 @@ PARTS: dict[str, Callable[[Folders], Rows]] = {
     "answers": answers,
     "sparsity": sparsity,
     "text": text,
+    "predict": predict,
 }
 
 if __name__ == "__main__":

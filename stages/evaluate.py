@@ -51,6 +51,7 @@ from integer_tickets.params import Params, load_params
 
 ARTIFACTS = Path("artifacts")
 OUT = ARTIFACTS / "evaluation"
+LINE_COLUMNS = ["name", "attention", "variant", "level", "seed", "share", "error", "loss"]
 SAMPLE = 64  # sentences on which every integer network is run again
 
 
@@ -103,9 +104,10 @@ def main() -> None:
     with replacing(OUT) as out:
         write_table(out / "results.csv", ({"corpus": corpus_name, **row} for row in found), RESULT_COLUMNS)
         write_table(out / "summary.csv", summary)
-        write_table(out / "comparisons.csv", comparison_rows(right, headline, params.evaluate), COMPARISON_COLUMNS)
+        write_table(out / "comparisons.csv", comparison_rows(right, headline, params), COMPARISON_COLUMNS)
         write_table(out / "training.csv", (row for model in models for row in training_rows(model)))
         write_table(out / "overlaps.csv", overlap_rows(groups), OVERLAP_COLUMNS)
+        write_table(out / "lines.csv", (row for model in models for row in line_rows(model)), LINE_COLUMNS)
         write_table(out / "operations.csv", costs)
         write_table(out / "bits.csv", parts)
         names = corpus.labels
@@ -142,6 +144,14 @@ def overlap_rows(groups: Mapping[Configuration, list[Model]]) -> Iterable[dict[s
     for configuration, group in groups.items():
         if configuration.stage == "prune_rewind" and len(group) > 1:
             yield columns_of(configuration) | overlap([masks(model.entry) for model in group])
+
+
+def line_rows(model: Model) -> Iterable[dict[str, Any]]:
+    """Errors on the line between a model and its second training, where it is one."""
+    if model.entry.configuration.stage == "connectivity":
+        fixed = columns_of(model.entry.configuration) | {"seed": model.entry.seed}
+        for row in pd.read_csv(model.entry.folder / "line.csv").to_dict("records"):
+            yield {**fixed, **{str(column): value for column, value in row.items()}}
 
 
 def cost_tables(

@@ -4,7 +4,7 @@ import argparse
 import csv
 import io
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from integer_tickets.model.kernel import available
 from integer_tickets.model.quantized import QuantizedTransformer
 from integer_tickets.model.transformer import Transformer
 from integer_tickets.params import BLOCK, WEIGHT_BITS, Params, Shape, Variant, embedding_bits, load_params
+from integer_tickets.tickets.controls import FROM_STEP_0
 from integer_tickets.tickets.masks import density
 from integer_tickets.tickets.structure import sizes_of, units_of
 from integer_tickets.training import processes
@@ -41,13 +42,14 @@ HISTORY = ("epoch", "step", "loss", "lr", "selection_accuracy", "selection_loss"
 
 @dataclass(frozen=True)
 class Item:
-    """One cell of the grid: attention x variant x seed, and a segment or a level where the stage has them."""
+    """One cell of the grid: attention x variant x seed, and a segment, level or kind where the stage has them."""
 
     attention: str
     variant: str
     seed: int
     segment: str = ""
     level: int = 0
+    kind: str = ""
 
     @property
     def name(self) -> str:
@@ -67,6 +69,7 @@ class Job:
     variant: Variant
     corpus: Corpus
     work: Path  # unfinished work; `work / "out"` becomes the item's output
+    shape: Shape | None = None  # where it is not that of the model
 
     @property
     def heads(self) -> int | None:
@@ -81,7 +84,13 @@ class Job:
     def model(self, masks: Mapping[str, Tensor], weights: str = "float") -> Transformer:
         """An untrained model of the item; of the heads and neurons that live where these are pruned."""
         sizes = None if self.heads is None or not masks else sizes_of(units_of(masks, self.heads))
-        return build(self.params, self.corpus, self.item.attention, weights, self.item.variant, sizes=sizes)
+        return build(self.params, self.corpus, self.item.attention, weights, self.item.variant, self.shape, sizes)
+
+    @property
+    def schedule(self) -> Schedule:
+        """Of dense models, tickets and controls."""
+        schedule = ladder_schedule(self.params, self.item.seed)
+        return replace(schedule, epochs=self.variant.epochs or schedule.epochs)
 
     def zeros(self, masks: Masks) -> Masks:
         """The masks under which a model holds zeros: none where what is pruned is not in it."""
@@ -107,9 +116,11 @@ def item_from_arguments(stage: str, params: Params) -> Item:
         levels = {segment.id: f"{segment.first}-{segment.last}" for segment in params.grid.segments}
         parser.add_argument("--segment", required=True, choices=list(levels))
         parser.add_argument("--levels", required=True, choices=list(levels.values()))
-    elif stage in ("controls", "quantize", "distill"):
+    elif stage in ("controls", "connectivity", "quantize", "distill"):
         chosen = [part.level for part in getattr(params, stage).levels]
         parser.add_argument("--level", required=True, type=int, choices=chosen)
+    if stage == "controls":
+        parser.add_argument("--kind", required=True, choices=params.controls.kinds)
     arguments = vars(parser.parse_args())
     arguments.pop("levels", None)  # for DVC, which compares commands: a segment cut elsewhere is another one
     return Item(**arguments)
@@ -123,7 +134,8 @@ def begin(stage: str, inputs: Callable[[Item, Params], Iterable[Path]], blocks: 
     params = load_params()
     item = item_from_arguments(stage, params)
     prepare_torch(params)
-    name = "-".join([item.name, *filter(None, [item.segment]), *([str(item.level)] if item.level else [])])
+    level = str(item.level) if item.level else ""
+    name = "-".join(filter(None, [item.name, item.segment, level, item.kind]))
     settings = chosen_settings(params, item, blocks)
     settings["segment"] = [part.model_dump() for part in params.grid.segments if part.id == item.segment]
     work = work_folder(stage, name, settings, [*PREPARED, *inputs(item, params)])
@@ -206,7 +218,7 @@ def build(
 
 
 def ladder_schedule(params: Params, seed: int) -> Schedule:
-    """The schedule of dense models, tickets and controls."""
+    """The schedule of the parameters, as far as a variant or a stage has none of its own."""
     own, autocast = params.train, params.runtime.autocast
     return Schedule(own.epochs, own.batch, own.tokens, own.lr, own.warmup, own.weight_decay, seed, autocast)
 
@@ -250,7 +262,7 @@ def describe(
         "density": round(density(masks), 6) if masks else 1.0,
         "pattern": variant.pattern if variant else "weight",
         "weights": weights,
-        "rewind": variant.rewind if variant and role in ("ticket", "shuffled") else 0,
+        "rewind": 0 if variant is None or role in ("dense", *FROM_STEP_0, "small") else variant.rewind,
         "mask_from": mask_from,
         "distilled": distilled,
         "selected_epoch": result.epoch,

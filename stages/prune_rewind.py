@@ -12,7 +12,6 @@ from stages.models import (
     count_parameters,
     describe,
     is_finished,
-    ladder_schedule,
     level_folder,
     level_name,
     read_float_model,
@@ -31,7 +30,7 @@ def main() -> None:
     item, params, variant, corpus = job.item, job.params, job.variant, job.corpus
     segment = next(part for part in params.grid.segments if part.id == item.segment)
     rewind = load_state(item.ladder("dense") / "rewind.safetensors")[0]
-    schedule = ladder_schedule(params, item.seed)
+    schedule = job.schedule
     trained, masks, _ = read_float_model(level_folder(item, params, segment.first - 1))
     for level in range(segment.first, segment.last + 1):
         folder = job.work / "out" / level_name(level)

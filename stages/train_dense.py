@@ -17,7 +17,6 @@ from stages.models import (
     calibration,
     count_parameters,
     describe,
-    ladder_schedule,
     level_name,
     write_float_model,
 )
@@ -38,7 +37,7 @@ def main() -> None:
     model = job.model({}, variant.weights)
     prunable = linear_names(model, variant.embedding) if job.heads is None else structured_names(model)
     masks = dense_masks(start.weights, prunable)
-    schedule = ladder_schedule(params, item.seed)
+    schedule = job.schedule
     result = train(
         model, start, corpus.splits["train"], corpus.splits["selection"], schedule, {}, job.work / "run",
         label=item.name,
@@ -63,7 +62,7 @@ def early_steps(start: State, masks: Masks, job: Job, work: Path) -> State:
     item, params, variant, corpus = job.item, job.params, job.variant, job.corpus
     kept = work / "early" / "rewind.safetensors"
     if variant.rewind and not kept.exists():
-        schedule, zeros = ladder_schedule(params, item.seed), job.zeros(masks)
+        schedule, zeros = job.schedule, job.zeros(masks)
         train(
             job.model(masks), start, corpus.splits["train"], corpus.splits["selection"], schedule, zeros,
             work / "early", keep_at=variant.rewind, until=variant.rewind, label=item.name,

@@ -57,7 +57,7 @@ def test_predict_is_the_same_on_any_number_of_threads(run):
     content = b"\n".join(b"a film %d\tis not dull" % i for i in range(3000))
     outputs = {run("predict", "--threads", threads, stdin=content)[:2] for threads in (1, 2, 7)}
     assert len(outputs) == 1 and outputs.pop()[1].count(b"\n") == 3000
-    assert run("predict", "--threads", 0, "x") == (2, b"", b"integer-tickets: --threads 0: expected 1 or more\n")
+    assert run("predict", "--threads", 0, "x") == (2, b"", b"integer-tickets: 0 threads: expected 1 or more\n")
 
 
 def test_predict_shows_how_far_it_is(capsysbinary, monkeypatch, tmp_path):
@@ -68,9 +68,11 @@ def test_predict_shows_how_far_it_is(capsysbinary, monkeypatch, tmp_path):
         assert main(["predict"]) == 0
     out, err = capsysbinary.readouterr()
     steps = err.split(b"\r")
-    assert out.count(b"\n") == 1500 and len(steps) == 4
+    assert out.count(b"\n") == 1500 and len(steps) == 4  # one for each chunk, and the end
     assert steps[1].startswith(b"[#############       ] 68 %  1,024 texts, ")
-    assert steps[3].startswith(b"[####################] 100 %  1,500 texts, ") and steps[3].endswith(b" a second\n")
+    assert steps[3].startswith(b"[####################] 100 %  1,500 texts, ") and steps[3].endswith(
+        b" a second\x1b[K\n"
+    )
 
 
 def test_predict_gives_bytes_back_line_by_line(run):

@@ -22,7 +22,12 @@ FIXED = {  # the part of them that the faults below depend on
     },
     "model": {"width": 64, "heads": 4},
     "teacher": {"heads": 4},
-    "controls": {"levels": [{"level": 2, "segment": "upper"}, {"level": 4, "segment": "lower"}]},
+    "controls": {
+        "levels": [
+            {"level": 2, "segment": "upper", "before": "upper/level_1"},
+            {"level": 4, "segment": "lower", "before": "upper/level_3"},
+        ]
+    },
     "quantize": {"levels": [{"level": 0, "segment": "dense"}, {"level": 4, "segment": "lower"}], "bits": [8, 4]},
     "distill": {"levels": [{"level": 4, "segment": "lower"}], "bits": [8, 4]},
 }
@@ -144,7 +149,22 @@ def test_merging_replaces_values_and_lists_and_keeps_the_rest():
         ("distill.levels.0.segment", "dense", "distill.levels: level 4 lies in 'lower', not in 'dense'"),
         ("distill.levels.0.level", 5, "distill.levels: 5 is not among quantize.levels"),
         ("quantize.levels.0", {"level": 4, "segment": "lower"}, "quantize.levels names a level twice"),
-        ("controls.levels.0", {"level": 0, "segment": "dense"}, "controls.levels: level 0 is dense and has no mask"),
+        (
+            "controls.levels.0",
+            {"level": 0, "segment": "dense", "before": "x"},
+            "controls.levels: level 0 is dense and has",
+        ),
+        (
+            "controls.levels.1.before",
+            "upper/level_2",
+            "controls.levels: the level before level 4 is upper/level_3, not",
+        ),
+        (
+            "connectivity.levels",
+            [{"level": 2, "segment": "lower"}],
+            "connectivity.levels: level 2 lies in 'upper', not",
+        ),
+        ("connectivity.points", 2, "connectivity.points = 2: input should be greater than or equal to 3"),
         ("controls.levels.0", 4, "controls.levels.0 = 4: input should be a valid dictionary"),
         ("controls.levels.0.levle", 4, "unknown parameter controls.levels.0.levle; did you mean level?"),
         ("variants.float.embedding_bits", 4, "variants.float: embedding_bits belongs to variants whose weights are"),

@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         "--threads",
         type=int,
         metavar="N",
-        default=os.cpu_count() or 1,
+        default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         help="threads of the engines native and onnx; change the speed alone (default: one a core)",
     )
     predict.add_argument(
@@ -140,8 +140,6 @@ def _predict(arguments: argparse.Namespace) -> int:
     from integer_tickets.integer.tokenizer import to_bytes
     from integer_tickets.prediction import predict, predict_stream
 
-    if arguments.threads < 1:
-        raise UserError(f"--threads {arguments.threads}: expected 1 or more")
     ticket = load(arguments.model or KIT / TICKET)
     how = arguments.engine, arguments.threads, arguments.format
     if arguments.text:

@@ -51,6 +51,12 @@ class Level(Block):
     segment: Name
 
 
+class Control(Level):
+    """A level with controls; `before` is the folder of the level above, as in lower/level_3."""
+
+    before: str
+
+
 class Grid(Block):
     attentions: list[Attention] = Field(min_length=1)
     variants: list[Name] = Field(min_length=1)
@@ -92,6 +98,11 @@ class Variant(Block):
     embedding: bool
     rewind: Natural
     embedding_bits: Bits | None = None
+    epochs: Count | None = None
+
+    def as_float(self) -> "Variant":
+        """The variant that differs from this one in its weights alone, which are float."""
+        return self.model_copy(update={"weights": "float", "embedding_bits": None, "epochs": None})
 
     @model_validator(mode="after")
     def of_one_kind(self) -> "Variant":
@@ -195,9 +206,18 @@ class Prune(Block):
     keep: Fraction
 
 
+Kind = Literal["reinit", "signs", "shuffled", "random", "oneshot", "inverted", "lr_rewind", "finetune", "small"]
+
+
 class Controls(Block):
-    levels: list[Level] = Field(min_length=1)
-    kinds: Distinct[Literal["reinit", "shuffled"]]
+    levels: list[Control] = Field(min_length=1)
+    kinds: Distinct[Kind] = Field(min_length=1)
+    finetune: Positive
+
+
+class Connectivity(Block):
+    levels: list[Level]
+    points: int = Field(ge=3)
 
 
 class Quantize(Block):
@@ -248,6 +268,7 @@ class Params(Block):
     train: Train
     prune: Prune
     controls: Controls
+    connectivity: Connectivity
     quantize: Quantize
     distill: Distill
     teacher: Teacher
@@ -259,7 +280,7 @@ class Params(Block):
         for name in self.grid.variants:
             if name not in self.variants:
                 raise ValueError(f"grid.variants names {name!r}, but variants has only {sorted(self.variants)}")
-        for where in ("controls", "quantize", "distill"):
+        for where in ("controls", "connectivity", "quantize", "distill"):
             levels = getattr(self, where).levels
             for part in levels:
                 segment = self.grid.segment_of(part.level)
@@ -271,6 +292,10 @@ class Params(Block):
                 raise ValueError(f"{where}.levels names a level twice")
         if any(part.level == 0 for part in self.controls.levels):
             raise ValueError("controls.levels: level 0 is dense and has no mask to compare with")
+        for part in self.controls.levels:
+            before = f"{self.grid.segment_of(part.level - 1)}/level_{part.level - 1}"
+            if part.before != before:
+                raise ValueError(f"controls.levels: the level before level {part.level} is {before}, not {part.before}")
         for name in self.grid.variants:
             if self.variants[name].pattern == "block" and (self.model.width % BLOCK or self.model.hidden % BLOCK):
                 raise ValueError(

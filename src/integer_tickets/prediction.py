@@ -12,6 +12,7 @@ from integer_tickets.integer.ticket import Ticket, decide
 
 CHUNK = 1024
 """Lines that are classified at once."""
+CLEAR = "\x1b[K"  # what an earlier, longer line has left
 
 
 def predict(ticket: Ticket, texts: Sequence[bytes], engine: str | None, threads: int, form: str) -> None:
@@ -24,16 +25,17 @@ def predict_stream(ticket: Ticket, stream: BinaryIO, engine: str | None, threads
     """The same of the lines of a stream, at once where someone types them; at the end how many a second."""
     typed, watched = stream.isatty(), sys.stderr.isatty()
     size = os.fstat(stream.fileno()).st_size if watched and not typed else 0  # 0: not known, as of a pipe
-    begin, done, read = time.monotonic(), 0, 0
+    begin, done, read = time.monotonic(), 0, stream.tell() if size else 0
     for chunk in _chunks(stream, 1 if typed else CHUNK):
         lines = [line.removesuffix(b"\n").removesuffix(b"\r") for line in chunk]
         predict(ticket, lines, engine, threads, form)
         sys.stdout.buffer.flush()
         done, read = done + len(chunk), read + sum(map(len, chunk))
         if watched and not typed:
-            print(f"\r{_bar(read, size)}{_count(done, begin)}", end="", file=sys.stderr, flush=True)
+            print(f"\r{_bar(read, size)}{_count(done, begin)}{CLEAR}", end="", file=sys.stderr, flush=True)
     if done and not typed:
-        print(f"{chr(13) if watched else ''}{_bar(read, size)}{_count(done, begin)}", file=sys.stderr)
+        start, end = ("\r", CLEAR) if watched else ("", "")
+        print(f"{start}{_bar(read, size)}{_count(done, begin)}{end}", file=sys.stderr)
 
 
 def _chunks(lines: Iterable[bytes], size: int) -> Iterator[list[bytes]]:
@@ -43,8 +45,10 @@ def _chunks(lines: Iterable[bytes], size: int) -> Iterator[list[bytes]]:
 
 
 def _bar(done: int, size: int) -> str:
-    full = 20 * done // size if size else 0
-    return f"[{'#' * full}{' ' * (20 - full)}] {100 * done // size} %  " if size else ""
+    if not size:
+        return ""
+    share = min(done / size, 1.0)  # a file may grow
+    return f"[{'#' * int(20 * share):<20}] {100 * share:.0f} %  "
 
 
 def _count(done: int, begin: float) -> str:

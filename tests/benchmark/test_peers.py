@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from integer_tickets.benchmark import peer_files, peers, sparsity, timing, tokenization
+from integer_tickets.benchmark import peer_files, peers, sparsity, text, timing
 from integer_tickets.benchmark.peer_files import (
     EncoderShape,
     encoder,
@@ -133,12 +133,19 @@ def test_break_even_compares_the_same_network(monkeypatch):
 @needs_compiler
 def test_costs_of_the_tokenizer(monkeypatch):
     monkeypatch.setattr(timing, "SECONDS", 0.0)
-    monkeypatch.setattr(tokenization, "SENTENCES", 20)
-    rows = tokenization.costs(load_params().language, 32, 300, 1)
+    monkeypatch.setattr(text, "SENTENCES", 20)
+    rows = text.costs(load_params().language, 32, 300, 1)
     assert [row["ticket"] for row in rows] == ["built in", "2 x 32"] and 200 < rows[1]["pieces"] <= 300
     assert all(row["tokenizer_us"] > 0 and row["network_us"] > 0 for row in rows)
-    texts = tokenization.random_texts(50)
-    assert texts == tokenization.random_texts(50) and {len(text.split()) for text in texts} <= set(range(4, 17))
+    texts = text.random_texts(50)
+    assert texts == text.random_texts(50) and {len(text.split()) for text in texts} <= set(range(4, 17))
+
+
+@needs_compiler
+def test_the_command_on_many_lines(tmp_path):
+    row = text.stream(load_params().language, 50, 1, tmp_path)
+    assert (row["lines"], row["threads"]) == (50, 1) and row["per_second"] > 0 and 10 < row["memory_mb"] < 300
+    assert (tmp_path / "out.txt").read_bytes().count(b"\n") == 50
 
 
 def test_calibration_batches_are_always_the_same():

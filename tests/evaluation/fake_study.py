@@ -33,7 +33,8 @@ CHANGES: dict[str, Any] = {
     "language": {"train": 400, "selection": 60, "validation": 60, "test": 200},
     "tokenizer": {"size": 300, "positions": 30},
     "model": {"width": 8, "layers": 1, "heads": 2, "hidden": 12},
-    "controls": {"levels": [TWO]},
+    "controls": {"levels": [TWO | {"before": "upper/level_1"}]},
+    "connectivity": {"levels": [ZERO, TWO]},
     "quantize": {"levels": [ZERO, TWO]},
     "distill": {"levels": [TWO]},
     "evaluate": {"bootstrap": 200},
@@ -97,6 +98,11 @@ def _write_folder(entry: Entry, params: Params, logits: dict[str, Array]) -> Non
     }
     write_json(entry.folder / "info.json", info)
     save_file(logits, entry.folder / "predictions.safetensors")
+    if configuration.stage == "connectivity":
+        rows = [
+            f"{share},{0.2 + 0.3 * share * (1 - share):.4f},{0.5 + share * (1 - share):.4f}" for share in (0, 0.5, 1)
+        ]
+        (entry.folder / "line.csv").write_text("\n".join(["share,error,loss", *rows, ""]), encoding="utf-8")
     name = "master" if configuration.stage in ("quantize", "distill") else "model"
     tensors = {f"mask.{layer}": mask.astype(np.uint8) for layer, mask in masks.items()}
     save_file(tensors, entry.folder / f"{name}.safetensors")

@@ -35,6 +35,8 @@ def test_expected_folders_are_exactly_these():
         "artifacts/ladder/inhibitor-float-7/lower/level_3",
         "artifacts/controls/inhibitor-float-7/level_2/reinit",
         "artifacts/controls/inhibitor-float-7/level_2/shuffled",
+        "artifacts/controls/inhibitor-float-7/level_0/order",
+        "artifacts/controls/inhibitor-float-7/level_2/order",
         "artifacts/integer/inhibitor-float-7/level_0/int8",
         "artifacts/integer/inhibitor-float-7/level_0/int4",
         "artifacts/integer/inhibitor-float-7/level_2/int8",

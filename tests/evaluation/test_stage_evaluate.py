@@ -31,7 +31,7 @@ def evaluated(copied, content):
 def test_everything_is_written_and_a_rerun_gives_the_same_bytes(evaluated, content):
     first = content(evaluated / "artifacts")
     names = {name.removeprefix("evaluation/") for name in first if name.startswith("evaluation/")}
-    tables = "results summary comparisons training overlaps operations bits confusion"
+    tables = "results summary comparisons training overlaps lines operations bits confusion"
     assert names == {*(f"{name}.csv" for name in tables.split()), "agreement.json", "finished"}
     evaluate.main()
     assert content(evaluated / "artifacts") == first
@@ -42,12 +42,14 @@ def test_everything_is_written_and_a_rerun_gives_the_same_bytes(evaluated, conte
 def test_results_are_one_row_per_model_split_and_metric(evaluated):
     results = table(evaluated, "results")
     assert list(results.columns) == RESULT_COLUMNS
-    models = 1 + 2 * 3 * (4 + 2 + 4 + 2)  # teacher; attentions x seeds x (ladder, controls, integer, distilled)
+    models = 1 + 2 * 3 * (4 + 2 + 2 + 4 + 2)  # teacher; attentions x seeds x (ladder, controls, orders, integers, ...)
     baselines = 3
     assert len(results) == (models + baselines) * 3 * 3
     assert results["model"].nunique() == models
     assert not results.duplicated(["role", "model", "split", "metric"]).any()
-    assert set(results["role"]) == {"teacher", "dense", "ticket", "reinit", "shuffled", "majority", "tfidf", "bayes"}
+    assert set(results["role"]) == {
+        *("teacher", "dense", "ticket", "reinit", "shuffled", "order", "majority", "tfidf", "bayes")
+    }
     accuracy = results[results["metric"] == "accuracy"]
     assert accuracy["value"].between(0, 1).all()
     assert (results[results["split"] == "test"]["n"] == 200).all()

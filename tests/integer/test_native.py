@@ -8,6 +8,7 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 import integer_tickets
 from integer_tickets.cli import main
+from integer_tickets.errors import UserError
 from integer_tickets.integer import building, conformance, native_engine, reference
 from integer_tickets.integer.fuzz import fuzz
 from tests.integer.conftest import KINDS, build_network, build_tokenizer
@@ -109,6 +111,29 @@ def test_padded_batches(random_network, isa, threads):
         native_engine.padded_logits(network, ids, counts[:3])
 
 
+@pytest.mark.parametrize("isa", ISAS)
+def test_layers_without_a_single_weight(random_network, sentences, isa):
+    network = random_network(1)
+    layer = network.layers[0]
+    up = replace(layer.up, weight=np.zeros_like(layer.up.weight), mask=None)
+    network = replace(network, layers=(replace(layer, up=up), *network.layers[1:]))
+    zero = replace(network.classifier, weight=np.zeros_like(network.classifier.weight), mask=None)
+    for own in (network, replace(network, classifier=zero)):
+        batch = sentences(own, 3)
+        assert np.array_equal(native_engine.logits(own, batch, isa=isa), reference.logits(own, batch))
+
+
+def test_another_tokenizer_of_the_same_network(random_network):
+    one, other = (build_tokenizer(seed=seed, size=60) for seed in (0, 1))
+    network = random_network(0)
+    texts = ["some words of a text", "and others"]
+    for tokenizer in (one, other, one):
+        expected = reference.logits(network, tokenizer.encode_batch(texts))
+        assert np.array_equal(native_engine.text_logits(network, tokenizer, texts), expected)
+    with pytest.raises(UserError, match=rf"tokenizer: {one.size} ids, but the network has 5 tokens"):
+        native_engine.encode(random_network(0, vocabulary=5), one, texts)
+
+
 def test_what_does_not_fit_is_refused(random_network):
     network = random_network(1)
     with pytest.raises(ValueError, match=r"token ids must lie in 0\.\.59"):
@@ -127,8 +152,8 @@ def test_the_forms_are_those_that_were_meant():
     for form, isa in enumerate(("avx2", "avx512"), 1):
         if isa in ISAS:
             assert native_engine.library(isa).ticket_form() == form
-    if "amx_int8" in Path("/proc/cpuinfo").read_text():
-        assert native_engine.library("native").ticket_form() == native_engine.TILES
+    if native_engine.has_tiles():
+        assert "amx_int8" in Path("/proc/cpuinfo").read_text()
 
 
 @pytest.mark.skipif("avx512" not in ISAS, reason="no AVX-512")
@@ -181,7 +206,8 @@ def test_a_build_without_registers_for_floats_gives_the_same(random_network, sen
 
 @pytest.mark.skipif("avx512" not in ISAS, reason="no AVX-512")
 def test_the_steps_with_tiles_where_tiles_are_plain_c(random_network, sentences, monkeypatch):
-    emulated = ("-include", str(Path(__file__).parent / "tiles.h"), "-D__AMX_INT8__")
+    tiles = Path(__file__).parent / "tiles.h"
+    emulated = ["-D_DEFAULT_SOURCE", "-D__AMX_INT8__", f"-DTILES={crc32(tiles.read_bytes())}", "-include", str(tiles)]
     assert use_build(monkeypatch, "-O2", *native_engine.AVX512, *emulated).ticket_form() == native_engine.TILES
     for seed, (d, heads, hidden) in enumerate(SHAPES):
         for density in (None, 0.1):

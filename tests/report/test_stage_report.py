@@ -19,7 +19,7 @@ FILES = {
     *("report.md", "metrics.json", "results.csv", "summary.csv", "comparisons.csv"),
     *(
         f"figures/{name}.{kind}"
-        for name in ("accuracy_density", "accuracy_bits", "training")
+        for name in ("accuracy_density", "accuracy_bits", "training", "controls", "connectivity")
         for kind in ("svg", "png")
     ),
     *(f"plots/{name}.csv" for name in ("accuracy_density", "training", "confusion")),
@@ -164,13 +164,13 @@ def test_the_page_of_timings():
 
 
 def test_a_study_with_nothing_to_spare(three_classes, tmp_path, monkeypatch, content):
-    """One attention, seed and variant, no test split, three classes, no controls."""
+    """One attention, seed and variant, no test split, three classes."""
     folder = _copy(three_classes, tmp_path, monkeypatch)
-    assert set(content(folder)) == FILES
+    assert set(content(folder)) == {name for name in FILES if "connectivity" not in name}
     text = (folder / "report.md").read_text(encoding="utf-8")
     assert "a&#124;b" in text and "on the validation split" in text
     assert not re.search(r"\b(nan|None|inf)\b", text)
-    assert "## Controls" not in text and "best possible" not in text
+    assert "## Connectivity" not in text and "best possible" not in text
     metrics = json.loads((folder / "metrics.json").read_text())
     assert "inhibitor_int8_int8_dense_accuracy" in metrics and "bayes_accuracy" not in metrics
     with (folder / "plots" / "confusion.csv").open(encoding="utf-8") as file:

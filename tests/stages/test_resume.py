@@ -21,7 +21,8 @@ ITEM = ["--attention", "inhibitor", "--variant", "float", "--seed", "0"]
 KILLED_AT = [
     ("teacher", "teacher", "out/predictions"),
     ("train_dense", f"ladder/{NAME}/dense", "run/checkpoint"),
-    ("controls", f"controls/{NAME}/level_2", "run_shuffled/checkpoint"),
+    ("controls", f"controls/{NAME}/level_2/shuffled", "run/checkpoint"),
+    ("connectivity", f"controls/{NAME}/level_2/order", "out/predictions"),
     ("quantize", f"integer/{NAME}/level_2", "out/int8/ticket"),
     ("distill", f"distilled/{NAME}/level_2", "out/int4/master"),
 ]
@@ -55,7 +56,8 @@ def test_every_stage_goes_on_where_it_was_killed(finished, tmp_path):
         expected = copied.content(f"artifacts/{out}")
         shutil.rmtree(copied.root / "artifacts" / out)
         level = ["--level", "2"] if "level_" in out else []
-        arguments = [] if stage == "teacher" else [*ITEM, *level]
+        kind = ["--kind", "shuffled"] if stage == "controls" else []
+        arguments = [] if stage == "teacher" else [*ITEM, *level, *kind]
         killed(copied, at, stage, *arguments)
         half = (copied.root / "artifacts" / out).exists()
         copied.python("stages", stage, *arguments)

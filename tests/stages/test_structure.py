@@ -4,6 +4,7 @@ import contextlib
 import shutil
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -14,14 +15,26 @@ import yaml
 from integer_tickets.errors import UserError
 from integer_tickets.files import read_json
 from integer_tickets.integer import artefact
-from integer_tickets.params import merge
+from integer_tickets.params import Kind, merge
 from integer_tickets.tickets.masks import density
 from integer_tickets.tickets.structure import sizes_of, units_of
 from integer_tickets.training.state import load_model, load_state
-from stages import controls, distill, evaluate, prepare, prune_rewind, quantize, report, teacher, train_dense
+from stages import (
+    connectivity,
+    controls,
+    distill,
+    evaluate,
+    prepare,
+    prune_rewind,
+    quantize,
+    report,
+    teacher,
+    train_dense,
+)
 from tests.stages.conftest import ROOT, SMALL
 
 HEADS = 4
+KINDS = list(get_args(Kind))
 CHANGES = {
     "grid": {"variants": ["structure", "int8"], "segments": [SMALL["grid"]["segments"][0]]},
     "variants": {
@@ -32,6 +45,8 @@ CHANGES = {
         },
     },
     "model": {"layers": 2, "heads": HEADS},
+    "controls": {"kinds": KINDS},
+    "connectivity": {"levels": [{"level": 0, "segment": "dense"}, {"level": 2, "segment": "upper"}]},
     "quantize": {"bits": [4]},
     "distill": {"bits": [4]},
 }
@@ -62,8 +77,11 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
             run(train_dense, *item)
             run(prune_rewind, *item, "--segment", "upper", "--levels", "1-2")
             run(quantize, *item, "--level", "0")
-            for stage in (controls, quantize, distill):
+            run(connectivity, *item, "--level", "0")
+            for stage in (connectivity, quantize, distill):
                 run(stage, *item, "--level", "2")
+            for kind in KINDS:
+                run(controls, *item, "--level", "2", "--kind", kind)
         run(evaluate)
         run(report)
     return folder
@@ -116,7 +134,7 @@ def test_the_results_say_what_was_pruned(study):
     results = pd.read_csv(study / "artifacts" / "evaluation" / "results.csv")
     rows = results[(results["split"] == "test") & (results["metric"] == "accuracy")]
     ladder = rows[rows["variant"].notna()]
-    assert set(ladder["pattern"]) == {"structure"} and len(ladder) == len(ITEMS) * 8
+    assert set(ladder["pattern"]) == {"structure"} and len(ladder) == len(ITEMS) * (8 + len(KINDS))
     own = ladder[(ladder["variant"] == "structure") & (ladder["attention"] == "inhibitor")].set_index(["role", "level"])
     floats = own[own["weights"] == "float"]
     assert floats.loc[("dense", 0), "bits"] > floats.loc[("ticket", 1), "bits"] > floats.loc[("ticket", 2), "bits"]

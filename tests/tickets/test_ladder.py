@@ -1,4 +1,4 @@
-"""The ladder: what a level prunes, where it begins again, and how its controls differ from it."""
+"""The ladder: what a level prunes, and where it begins again."""
 
 import numpy as np
 import pytest
@@ -6,38 +6,11 @@ import torch
 
 from integer_tickets.model.transformer import Transformer, initialise, linear_names
 from integer_tickets.seeds import generator
-from integer_tickets.tickets.ladder import control, rewound
+from integer_tickets.tickets.ladder import rewound
 from integer_tickets.tickets.masks import dense_masks, density, prune
 from integer_tickets.training.state import State, fresh_state, weights_of
-from tests.model.conftest import float_model, quantized_model, random_masks, shape_of
-
-
-def point_of(model, step=60):
-    """A rewind point of the model with moments that are zero nowhere."""
-    state = fresh_state(model)
-    moments = [{name: tensor + 1 + i for name, tensor in state.first.items()} for i in range(2)]
-    return State(step, state.weights, *moments)
-
-
-def moved(weights, seed=0):
-    """The weights as if they had been trained on."""
-    generator = torch.Generator().manual_seed(seed)
-    return {
-        name: tensor + 0.1 * torch.randn(tensor.shape, generator=generator) if tensor.is_floating_point() else tensor
-        for name, tensor in weights.items()
-    }
-
-
-def assert_begins_at(start, rewind, masks):
-    """Step, weights and moments of the rewind point, exact zeros where pruned."""
-    assert start.step == rewind.step
-    for part in ("weights", "first", "second"):
-        mine, theirs = getattr(start, part), getattr(rewind, part)
-        assert mine.keys() == theirs.keys()
-        for name, tensor in mine.items():
-            mask = masks.get(name, torch.ones_like(tensor, dtype=torch.bool))
-            assert torch.equal(tensor[mask], theirs[name][mask]), (part, name)
-            assert not tensor[~mask].any(), (part, name)
+from tests.model.conftest import float_model, quantized_model, shape_of
+from tests.tickets.conftest import assert_begins_at, moved, point_of
 
 
 @pytest.mark.parametrize("scope", ["global", "layerwise"])
@@ -86,31 +59,3 @@ def test_a_layer_that_is_zero_at_the_rewind_point_is_pruned_by_size_all_the_same
     assert not start.weights[name].any()
     still, _ = rewound(rewind.weights, dense_masks(trained, [name]), rewind, 0.5, scope)
     assert still[name].flatten().tolist() == [True] * 24 + [False] * 24
-
-
-def test_reinit_has_the_tickets_masks_and_new_weights_from_step_0():
-    model = Transformer(**shape_of("inhibitor", attention="inhibitor"))
-    initialise(model, generator("initial", 3))
-    rewind = point_of(model)
-    masks = random_masks(model, 0.4)
-    kept, start = control("reinit", model, masks, rewind, 3)
-    assert kept == masks and kept is not masks
-    expected = Transformer(**shape_of("inhibitor"))
-    initialise(expected, generator("reinit", 3))
-    assert_begins_at(start, fresh_state(expected), masks)
-    assert start.step == 0
-    assert not torch.equal(start.weights["tokens.weight"], rewind.weights["tokens.weight"])
-
-
-def test_shuffled_has_the_rewind_point_and_moved_masks():
-    model = float_model("inhibitor")
-    rewind, masks = point_of(model), random_masks(model, 0.4)
-    places, start = control("shuffled", model, masks, rewind, 3)
-    assert_begins_at(start, rewind, places)
-    for name, mask in masks.items():
-        assert places[name].sum() == mask.sum()
-    assert any(not torch.equal(places[name], mask) for name, mask in masks.items())
-    again, _ = control("shuffled", model, masks, rewind, 3)
-    other, _ = control("shuffled", model, masks, rewind, 4)
-    assert all(torch.equal(again[name], mask) for name, mask in places.items())
-    assert any(not torch.equal(other[name], mask) for name, mask in places.items())

@@ -11,7 +11,8 @@ from hypothesis.extra import numpy as arrays
 from integer_tickets.errors import UserError
 from integer_tickets.model.transformer import Transformer, initialise, linear_names
 from integer_tickets.seeds import generator
-from integer_tickets.tickets.ladder import control, rewound
+from integer_tickets.tickets.controls import CONTROLS, Ticket
+from integer_tickets.tickets.ladder import rewound
 from integer_tickets.tickets.masks import dense_masks, density
 from integer_tickets.tickets.structure import (
     cut,
@@ -24,7 +25,7 @@ from integer_tickets.tickets.structure import (
 )
 from integer_tickets.training.state import State, fresh_state, masked, weights_of
 from tests.model.conftest import KINDS, float_model, quantized_model, sentences, shape_of
-from tests.tickets.test_ladder import moved, point_of
+from tests.tickets.conftest import moved, point_of
 from tests.tickets.test_masks import GRIDS, relaxed
 
 WIDTH, HEADS, E = 4, 2, 2
@@ -196,14 +197,15 @@ def test_controls_have_the_tickets_sizes():
     initialise(model, generator("initial", 3))
     rewind, units = point_of(model), some_units()
     masks = masks_of(units, dense_masks(rewind.weights, structured_names(model)))
-    moved_masks, start = control("shuffled", model, masks, rewind, 3, heads=4)
+    ticket = Ticket(masks, rewind, rewind.weights, rewind.weights, masks, "global", 4, 1)
+    moved_masks, start = CONTROLS["shuffled"](ticket, model, 3)
     places = units_of(moved_masks, 4)
     assert sizes_of(places) == sizes_of(units) and alive(places) != alive(units)
     expected = cut(rewind, places)
     for part in ("weights", "first", "second"):
         mine, theirs = getattr(start, part), getattr(expected, part)
         assert all(torch.equal(mine[name], tensor) for name, tensor in theirs.items())
-    kept, start = control("reinit", model, masks, rewind, 3, heads=4)
+    kept, start = CONTROLS["reinit"](ticket, model, 3)
     fresh = Transformer(**shape_of("inhibitor", heads=4))
     initialise(fresh, generator("reinit", 3))
     assert kept == masks and start.step == 0

@@ -8,11 +8,11 @@ import numpy as np
 from integer_tickets.benchmark.peer_files import EncoderShape, random_network
 from integer_tickets.benchmark.timing import interleaved
 from integer_tickets.integer import native_engine
-from integer_tickets.integer.flat import GROUP, flatten
+from integer_tickets.integer.flat import GROUP, NEVER, flatten
 from integer_tickets.integer.network import IntegerNetwork
 from integer_tickets.seeds import generator
 
-NEVER, ALWAYS = -1.0, 1.0  # the share of groups up to which zeros are left out
+ALWAYS = 1.0  # the share of groups up to which zeros are left out
 DENSITIES = (0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05)
 
 

@@ -1,7 +1,7 @@
 """The models of a study: which folders the parameters call for, what lies in them, and the tidy table of results."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -117,16 +117,18 @@ def _configurations(params: Params, attention: str, variant: str) -> list[tuple[
     for part in params.controls.levels:
         for kind in params.controls.kinds:
             add(f"controls/level_{part.level}/{kind}", "controls", kind, part.level, settings.weights)
+    for again in params.connectivity.levels:
+        add(f"controls/level_{again.level}/order", "connectivity", "order", again.level, settings.weights)
     for folder, stage, block in (
         ("integer", "quantize", params.quantize),
         ("distilled", "distill", params.distill),
     ):
-        for part in block.levels:
-            role = "ticket" if part.level else "dense"
+        for own in block.levels:
+            role = "ticket" if own.level else "dense"
             for bits in own_bits(settings, block.bits):
                 weights = WEIGHT_NAMES[bits]
-                place = f"{folder}/level_{part.level}/{weights}"
-                add(place, stage, role, part.level, weights, stage == "distill")
+                place = f"{folder}/level_{own.level}/{weights}"
+                add(place, stage, role, own.level, weights, stage == "distill")
     return found
 
 
@@ -136,19 +138,25 @@ def stale(params: Params, artifacts: Path) -> list[Path]:
     DVC does not remove them, and a stage that depends on the whole folder would hash them along.
     """
     grid = params.grid
-    levels = {
-        "controls": params.controls.levels,
-        "integer": params.quantize.levels,
-        "distilled": params.distill.levels,
-    }
-    parts = {stage: [f"level_{part.level}" for part in own] for stage, own in levels.items()}
-    parts["ladder"] = ["dense", *(segment.id for segment in grid.segments)]
+    parts: dict[str, list[str]] = {"ladder": ["dense", *(segment.id for segment in grid.segments)]}
+    parts["controls"] = [
+        *(f"level_{part.level}/{kind}" for part in params.controls.levels for kind in params.controls.kinds),
+        *(f"level_{part.level}/order" for part in params.connectivity.levels),
+    ]
+    for stage, block in (("integer", params.quantize), ("distilled", params.distill)):
+        parts[stage] = [f"level_{part.level}" for part in block.levels]
     names = [f"{a}-{v}-{s}" for a in grid.attentions for v in grid.variants for s in grid.seeds]
     wanted = {artifacts / stage / name / part for stage in parts for name in names for part in parts[stage]}
-    items = {part.parent for part in wanted}
-    found = [item for stage in parts for item in artifacts.glob(f"{stage}/*") if item not in items]
-    found += [part for item in items for part in item.glob("*") if part not in wanted]
-    return sorted(found)
+    above = {folder for part in wanted for folder in part.parents}
+
+    def strangers(folder: Path) -> Iterator[Path]:
+        for path in folder.glob("*"):
+            if path in above:
+                yield from strangers(path)
+            elif path not in wanted:
+                yield path
+
+    return sorted(path for stage in parts for path in strangers(artifacts / stage))
 
 
 def read_model(entry: Entry, rows: Mapping[str, int], classes: int) -> Model:

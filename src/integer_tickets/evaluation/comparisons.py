@@ -1,16 +1,30 @@
 """The comparisons that a study makes, declared before any result is seen, each with its question."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import get_args
 
 from integer_tickets.evaluation.collect import Configuration
+from integer_tickets.params import Kind, Variant
 
+KINDS = get_args(Kind)
 BAG_OF_WORDS = Configuration("baseline", "tfidf")
 
 FAMILIES = {
     "pruning": "Does the ticket match its dense model?",
     "reinit": "Does the ticket gain from its rewound weights, beside fresh ones under the same mask?",
+    "signs": "Does it gain from the sizes of its rewound weights, beside fresh ones with the same signs?",
     "shuffled": "Does the ticket gain from the places of its mask, beside as many weights elsewhere in each layer?",
+    "random": "Does it gain from its mask, beside as many weights anywhere?",
+    "oneshot": "Does it gain from the ladder, beside the dense model pruned to its density at once?",
+    "inverted": "Does it gain from keeping what is important, beside the least important weights of the dense model?",
+    "lr_rewind": "Does it gain from rewound weights, beside trained ones under the schedule rewound alone?",
+    "finetune": "Does it gain from training again, beside trained weights that go on at a low rate?",
+    "small": "Does it gain from sparsity, beside a dense model of as many bits?",
+    "rewind": "Does the ticket gain from the rewind point, beside one rewound to initialisation?",
+    "blocks": "Is a ticket of blocks as accurate as one of single weights of the same density?",
+    "structure": "Is a ticket of heads and neurons as accurate as one of single weights of the same level?",
+    "found in integers": "Is a ticket found in integers more accurate than a float one quantized later?",
     "attention": "Is Inhibitor attention as accurate as softmax attention, all else equal?",
     "quantization": "Does the integer network match its model before quantization?",
     "integer pruning": "Does the integer ticket match the dense integer network?",
@@ -33,21 +47,26 @@ class Declared:
         return FAMILIES[self.family]
 
 
-def declared(configurations: Iterable[Configuration]) -> list[Declared]:
+def declared(configurations: Iterable[Configuration], variants: Mapping[str, Variant]) -> list[Declared]:
     """All comparisons between these configurations, family by family, else in the given order."""
     known = list(configurations)
-    found = [Declared(family, a, b) for a in known for family, b in _partners(a) if b in known]
+    found = [Declared(family, a, b) for a in known for family, b in _partners(a, variants) if b in known]
     return sorted(found, key=lambda comparison: list(FAMILIES).index(comparison.family))
 
 
-def _partners(a: Configuration) -> Iterator[tuple[str, Configuration]]:
+def _partners(a: Configuration, variants: Mapping[str, Variant]) -> Iterator[tuple[str, Configuration]]:
     """What `a` is compared with, by family, whether or not the study has it."""
-    if a.attention == "inhibitor" and a.stage != "controls":
+    if a.attention == "inhibitor" and a.stage not in ("controls", "connectivity"):
         yield "attention", replace(a, attention="softmax")
     if a.stage == "prune_rewind":
         yield "pruning", replace(a, stage="train_dense", role="dense", level=0)
-        for kind in ("reinit", "shuffled"):
+        for kind in KINDS:
             yield kind, replace(a, stage="controls", role=kind)
+        for family, other in _related(a.variant, variants):
+            yield family, replace(a, variant=other)
+        for other in variants:
+            if a.weights != "float" and variants[other] == variants[a.variant].as_float():
+                yield "found in integers", replace(a, stage="quantize", variant=other)
     if a.stage in ("quantize", "distill"):
         before = replace(a, stage="prune_rewind" if a.level else "train_dense", distilled=False)
         yield "quantization", before  # a ladder of integer weights
@@ -58,3 +77,13 @@ def _partners(a: Configuration) -> Iterator[tuple[str, Configuration]]:
         yield "distillation", replace(a, stage="quantize", distilled=False)
     if a.stage in ("train_dense", "distill"):
         yield "bag of words", BAG_OF_WORDS
+
+
+def _related(name: str, variants: Mapping[str, Variant]) -> Iterator[tuple[str, str]]:
+    """Variants that differ from this one in its rewind point, which they lack, or in its pattern alone."""
+    own = variants[name]
+    for other, variant in variants.items():
+        if own.rewind and variant == own.model_copy(update={"rewind": 0}):
+            yield "rewind", other
+        if own.pattern != "weight" and variant == own.model_copy(update={"pattern": "weight"}):
+            yield "blocks" if own.pattern == "block" else "structure", other

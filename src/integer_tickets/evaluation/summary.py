@@ -11,7 +11,7 @@ from integer_tickets.evaluation.collect import Configuration, Model
 from integer_tickets.evaluation.comparisons import declared
 from integer_tickets.evaluation.metrics import Array, intervals
 from integer_tickets.evaluation.statistics import compare, holm
-from integer_tickets.params import Evaluate
+from integer_tickets.params import Evaluate, Params
 from integer_tickets.seeds import generator
 
 COMPARISON_COLUMNS = [
@@ -56,10 +56,10 @@ def summary_rows(
     return rows
 
 
-def comparison_rows(right: Mapping[Configuration, Array], split: str, settings: Evaluate) -> list[dict[str, Any]]:
+def comparison_rows(right: Mapping[Configuration, Array], split: str, params: Params) -> list[dict[str, Any]]:
     """Every declared comparison; `right` holds the right answers (seeds, rows) of each configuration on `split`."""
-    rows = []
-    for comparison in declared(right):
+    rows, settings = [], params.evaluate
+    for comparison in declared(right, params.variants):
         a, b = comparison.a, comparison.b
         rng = generator("comparisons", settings.seed)
         result = compare(right[a], right[b], settings.bootstrap, settings.confidence, settings.margin, rng)

@@ -13,8 +13,8 @@ from integer_tickets.integer.network import IntegerNetwork
 from integer_tickets.integer.rounding import Array
 from integer_tickets.integer.tokenizer import Input, Tokenizer
 
-ENGINES = ("native", "reference", "onnx", "torch", "torch:cuda")
-"""C, where a compiler is found; NumPy; ONNX Runtime; PyTorch on the processor and on a GPU.
+ENGINES = ("native", "onnx", "reference", "torch", "torch:cuda")
+"""C, where a compiler is found; ONNX Runtime; NumPy; PyTorch on the processor and on a GPU, which takes long to load.
 
 The first that runs is the default.
 """
@@ -34,8 +34,10 @@ def engines() -> list[str]:
 def engine(name: str | None = None, threads: int = 1) -> Engine:
     """The engine of that name, or the default. Raises UserError if there is none or it does not run here.
 
-    threads: of the engines native and onnx; torch uses as many as PyTorch is told to.
+    threads: of the engines native and onnx, at least 1; torch uses as many as PyTorch is told to.
     """
+    if threads < 1:
+        raise UserError(f"{threads} threads: expected 1 or more")
     name = name or next(own for own in ENGINES if _lacks(own) is None)
     if name not in ENGINES:
         raise UserError(f"no engine {name!r}; here run {', '.join(engines())}")

@@ -104,19 +104,22 @@ class Form:
 
 
 PLAIN = Form("rows", sparse=0.7)
+NEVER = -1.0  # of `sparse`: a layer without a single weight is dense, too
 
 
 def flatten(network: IntegerNetwork, tokenizer: Tokenizer | None, form: Form = PLAIN) -> FlatNetwork:
     """The network for steps of that form. Raises UserError where a number does not fit."""
     if network.tokens.weight.size > LARGEST_TABLE:
         raise UserError(f"tokens: {network.tokens.weight.size} numbers, at most {LARGEST_TABLE} for C")
+    if tokenizer is not None and tokenizer.size > len(network.tokens.weight):
+        raise UserError(f"tokenizer: {tokenizer.size} ids, but the network has {len(network.tokens.weight)} tokens")
     inner = [len(layer.query.weight) for layer in network.layers]
     hidden = [len(layer.up.weight) for layer in network.layers]
     return FlatNetwork(
         tokens=network.tokens.weight,
         positions=network.positions.weight,
         layers=tuple(_layer(layer, form) for layer in network.layers),
-        classifier=_linear(network.classifier, 0, Form("rows", 0.0)),
+        classifier=_linear(network.classifier, 0, Form("rows", sparse=NEVER)),
         length_multiplier=network.length_multiplier.astype(np.int16),
         length_shift=network.length_shift.astype(np.uint8),
         tokenizer=_tokenizer(tokenizer),

@@ -27,6 +27,10 @@ ISAS = {**ISA_FLAGS, "avx512": AVX512}
 """What the sources can be compiled for: `avx512` leaves out the tiles (AMX) that `native` uses where they are there."""
 LANES = 64
 """Tokens that are computed side by side."""
+TILES = 3
+"""The form of the steps (ticket.h) that multiplies in tiles."""
+FEWEST = 16
+"""Sentences that are worth a thread: handing over takes as long as a few of them."""
 BYTES = ("per_row", "pre_shift", "shift", "gain", "is_signed", "token_shift", "position_shift", "pool_gain")
 
 
@@ -50,8 +54,8 @@ for _flat in (FlatLinear, FlatLayer, FlatTokenizer, FlatNetwork):
 class Prepared:
     """A network as the C sources want it, with all memory that it points into."""
 
-    def __init__(self, flat: FlatNetwork) -> None:
-        self.alive: list[Any] = []
+    def __init__(self, flat: FlatNetwork, tokenizer: Tokenizer | None = None) -> None:
+        self.alive: list[Any] = [tokenizer]  # by whose identity this one is found again
         self.own = local()
         self.structure = self._filled(flat)
         self.address = ctypes.addressof(self.structure)
@@ -116,7 +120,6 @@ def library(isa: str) -> ctypes.CDLL:
     return loaded
 
 
-TILES = 3
 FORMS = (
     PLAIN,
     Form("groups of 16 bits", sparse=0.55),
@@ -125,11 +128,11 @@ FORMS = (
 )
 """What the steps in plain C want, those for AVX2, those for AVX-512, and those for AMX.
 
-On AVX-512 leaving groups out pays from a share of 0.50 on with 16 tokens, of 0.65 with 32, beside tiles from 0.1 on in
-small layers, of 0.2 in larger ones (reports/engines.md).
+On AVX-512 leaving groups out pays from a share of about 0.5 on; beside tiles from 0.1 on at a width of 128, of 0.2 at
+256 (reports/engines.md): between the two the smaller network may lose a tenth, the larger one gains a third.
 """
 
-_prepared: WeakKeyDictionary[IntegerNetwork, dict[tuple[str, bool], Prepared]] = WeakKeyDictionary()
+_prepared: WeakKeyDictionary[IntegerNetwork, dict[tuple[str, int], Prepared]] = WeakKeyDictionary()
 
 
 def form_of(isa: str) -> Form:
@@ -144,9 +147,9 @@ def has_tiles() -> bool:
 
 def prepared(network: IntegerNetwork, isa: str, tokenizer: Tokenizer | None = None) -> Prepared:
     """The network for a library, made once; UserError where it (or the tokenizer) does not fit."""
-    known, key = _prepared.setdefault(network, {}), (isa, tokenizer is not None)
+    known, key = _prepared.setdefault(network, {}), (isa, id(tokenizer))
     if key not in known:
-        known[key] = Prepared(flatten(network, tokenizer, form_of(isa)))
+        known[key] = Prepared(flatten(network, tokenizer, form_of(isa)), tokenizer)
     return known[key]
 
 
@@ -243,8 +246,9 @@ def _logits(own: Prepared, loaded: ctypes.CDLL, ids: Array, ends: Array, threads
 
 
 def _over_threads(run: Callable[[int, int], None], count: int, threads: int) -> None:
-    """Call `run` for as many parts of 0..count; C runs without Python's lock."""
-    if threads == 1:
+    """Call `run` for as many parts of 0..count at most; C runs without Python's lock."""
+    threads = min(threads, count // FEWEST)
+    if threads <= 1:
         return run(0, count)
     bounds = [count * part // threads for part in range(threads + 1)]
     list(_pool(threads).map(run, bounds, bounds[1:]))

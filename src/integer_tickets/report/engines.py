@@ -14,8 +14,8 @@ and int8 weights, the peers are a standard encoder of the same shape with softma
 have random weights, the same sentences (full length, no padding), threads and warm-up, and take turns in interleaved
 rounds of one process, called from Python. Tokenization is on neither side. CTranslate2 has no classifier: what its
 encoder gives is averaged and multiplied in NumPy. A static shape is compiled for that one shape of batch. Engines that
-win are shown like those that lose. The same shape is also the same class of accuracy: from scratch on SST-2, 2 x 128, the
-dense Inhibitor reaches 80.6 % and the softmax encoder 80.8 % (reports/studies/sst2, which shows what pruning costs, too).
+win are shown like those that lose. The same shape is also the same class of accuracy: [the study on
+SST-2](studies/sst2/report.md) compares both attentions at the smaller one, and says what pruning costs.
 """
 OURS = "native, "
 
@@ -89,9 +89,9 @@ def _sparsity(rows: Rows) -> str:
         pruned, zeros = "blocks" if row["block"] > 1 else "single weights", 1 - row["density"]
         shares = [f"{100 * share:.0f}" for share in (zeros, row["occupied"])]
         times = [f"{row[name]:.1f}" for name in ("dense_us", "sparse_us")]
-        body.append([row["layout"], row["n"], pruned, *shares, *times, f"{row['ratio']:.2f}"])
-    shares = ["zeros %", "groups occupied %"]
-    return markdown_table(["dense in", "tokens", "pruned", *shares, "dense us", "without zeros us", "ratio"], body)
+        body.append([row["shape"], row["layout"], row["n"], pruned, *shares, *times, f"{row['ratio']:.2f}"])
+    header = ["shape", "dense in", "tokens", "pruned", "zeros %", "groups occupied %", "dense us", "without zeros us"]
+    return markdown_table([*header, "ratio"], body)
 
 
 def _text(rows: Rows) -> str:
@@ -102,6 +102,11 @@ def _text(rows: Rows) -> str:
     ]  # fmt: skip
     header = ["ticket", "pieces", "tokens a sentence", "text to ids, us", "ids to logits, us", "ratio"]
     return markdown_table(header, body)
+
+
+def _predict(rows: Rows) -> str:
+    body = [[f"{row['lines']:,}", row["threads"], f"{row['per_second']:,}", f"{row['memory_mb']:.0f}"] for row in rows]
+    return markdown_table(["lines", "threads", "lines a second", "peak memory MB"], body)
 
 
 SECTIONS: dict[str, tuple[str, str, Callable[[Rows], str]]] = {
@@ -128,7 +133,7 @@ SECTIONS: dict[str, tuple[str, str, Callable[[Rows], str]]] = {
     ),
     "sparsity": (
         "From which sparsity on zeros are worth leaving out",
-        "The 2 x 128 network on the native engine with every linear layer dense, and with every one of them sparse. It "
+        "The native engine with every linear layer dense, and with every one of them sparse. It "
         "sees groups of four neighbouring weights, of which a group counts as occupied if one weight is not 0. Dense "
         "layers are multiplied group by group, or in the tiles of AMX where a processor has them.",
         _sparsity,
@@ -138,5 +143,11 @@ SECTIONS: dict[str, tuple[str, str, Callable[[Rows], str]]] = {
         "Microseconds a sentence of the native engine on one thread, in batches of 1,024, called from Python: of the "
         "ticket built in on its language, and of a dense one with sentences of random words.",
         _text,
+    ),
+    "predict": (
+        "The command on many lines",
+        "`integer-tickets predict` with the ticket built in, lines of its language from a file, labels to another one: "
+        "what it says at its end, and the peak memory of its process.",
+        _predict,
     ),
 }

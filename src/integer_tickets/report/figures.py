@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from integer_tickets.files import replacing
-from integer_tickets.report.study import Study, select
+from integer_tickets.report.study import ASIDE, Study, select
 
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "integer-tickets",
@@ -30,7 +30,12 @@ STYLE: dict[Any, Any] = {
 # Okabe and Ito's palette, told apart with every kind of colour vision; markers say the same.
 COLOURS = {"inhibitor": "#0072B2", "softmax": "#D55E00"}
 MARKERS = {"inhibitor": "o", "softmax": "s"}
-CONTROL_STYLES = {"reinit": ("^", ":", "#009E73"), "shuffled": ("X", "--", "#7F4F9B")}
+CONTROL_STYLES = {
+    "reinit": ("^", ":", "#009E73"),
+    "shuffled": ("X", "--", "#7F4F9B"),
+    "random": ("v", "-.", "#CC79A7"),
+}
+"""Of the controls that are drawn along the ladder; all of them have a figure of their own."""
 WEIGHT_STYLES = {
     "float": ("o", "#555555"),
     "int8": ("s", "#0072B2"),
@@ -39,12 +44,23 @@ WEIGHT_STYLES = {
     "ternary": ("^", "#7F4F9B"),
 }
 GREY = "#555555"
-ASIDE = {"reinit": 0.96, "shuffled": 1 / 0.96}  # controls stand a little beside the density of their ticket
+BESIDE = {
+    "reinit": 0.96,
+    "shuffled": 1 / 0.96,
+    "random": 0.92,
+}  # they stand a little beside the density of their ticket
 
 
 def save_figures(study: Study, folder: Path) -> list[str]:
     """Write every figure as NAME.svg and NAME.png into `folder`; returns the names."""
-    drawn = {"accuracy_density": accuracy_density, "accuracy_bits": accuracy_bits, "training": training}
+    drawn = {
+        "accuracy_density": accuracy_density,
+        "accuracy_bits": accuracy_bits,
+        "training": training,
+        "controls": controls,
+    }
+    if len(study.tables["lines"]):
+        drawn["connectivity"] = connectivity
     for name, draw in drawn.items():
         save(draw, study, folder / name)
     return list(drawn)
@@ -66,10 +82,9 @@ def accuracy_density(study: Study) -> Figure:
         tickets = rows[rows["stage"].isin(["train_dense", "prune_rewind"])].sort_values("level")
         colour, label = COLOURS[attention], f"{attention} tickets"
         _line(axes, tickets["density"], tickets, label, MARKERS[attention], colour, colour)
-        for kind in study.params.controls.kinds:
-            marker, style, colour = CONTROL_STYLES[kind]
+        for kind, (marker, style, colour) in CONTROL_STYLES.items():
             controls = rows[rows["role"] == kind].sort_values("level")
-            _line(axes, controls["density"] * ASIDE[kind], controls, kind, marker, colour, "white", style)
+            _line(axes, controls["density"] * BESIDE[kind], controls, kind, marker, colour, "white", style)
         densities = sorted(tickets["density"])
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(FixedLocator(densities))
@@ -86,7 +101,7 @@ def accuracy_bits(study: Study) -> Figure:
     for axes, (attention, variant) in zip(panels, study.ladders, strict=True):
         rows = study.accuracies(attention=attention, variant=variant).dropna(subset="bits").sort_values("level")
         for weights, (marker, colour) in WEIGHT_STYLES.items():
-            own = rows[(rows["weights"] == weights) & (rows["stage"] != "controls")]
+            own = rows[(rows["weights"] == weights) & ~rows["stage"].isin(ASIDE)]
             for distilled, face in ((False, "white"), (True, colour)):
                 shown = own[own["distilled"] == distilled]
                 label = f"{weights} distilled" if distilled else weights
@@ -104,11 +119,11 @@ def accuracy_bits(study: Study) -> Figure:
     return figure
 
 
-def _panels(study: Study) -> tuple[Figure, list[Axes]]:
+def _panels(study: Study, share_x: bool = True) -> tuple[Figure, list[Axes]]:
     """A panel for each attention, a row of panels for each variant."""
     variants, attentions = study.params.grid.variants, study.params.grid.attentions
     figure = Figure(figsize=(max(7.0, 5.2 * len(attentions)), 0.6 + 3.8 * len(variants)), layout="constrained")
-    panels = list(figure.subplots(len(variants), len(attentions), sharex=True, sharey=True, squeeze=False).ravel())
+    panels = list(figure.subplots(len(variants), len(attentions), sharex=share_x, sharey=True, squeeze=False).ravel())
     for axes, (attention, variant) in zip(panels, study.ladders, strict=True):
         axes.set_title(attention if len(variants) == 1 else f"{attention}, variant {variant}", loc="left")
     return figure, panels
@@ -141,6 +156,59 @@ def _finish(figure: Figure, panels: list[Axes], study: Study, x_label: str) -> N
     figure.legend(handles.values(), handles, loc="outside upper center", ncols=6, frameon=False, fontsize=9)
     figure.supxlabel(x_label, fontsize=10)
     figure.supylabel(f"accuracy on {study.split}, % (mean ± std over seeds)", fontsize=10)
+
+
+def controls(study: Study) -> Figure:
+    """Every control with its interval, and the ticket that it stands beside as a line with a band; panels as above."""
+    figure, panels = _panels(study, share_x=False)
+    levels, kinds = study.params.controls.levels, study.params.controls.kinds
+    for axes, (attention, variant) in zip(panels, study.ladders, strict=True):
+        rows, place = study.accuracies(attention=attention, variant=variant), 0.0
+        ticks = {}
+        for part in levels:
+            own = rows[rows["level"] == part.level]
+            ticket = select(own, stage="prune_rewind").iloc[0]
+            top, bottom = place - 0.6, place + len(kinds) - 0.4
+            band = 100 * ticket["low"], 100 * ticket["high"]
+            axes.fill_betweenx([top, bottom], *band, color=COLOURS[attention], alpha=0.15, linewidth=0)
+            label = f"{attention} ticket"
+            axes.plot([100 * ticket["mean"]] * 2, [top, bottom], color=COLOURS[attention], label=label)
+            axes.text(100 * ticket["mean"], top, f"{100 * ticket['density']:.3g} %", ha="center", fontsize=8)
+            for kind in kinds:
+                row = select(own, stage="controls", role=kind).iloc[0]
+                reach = [[100 * (row["mean"] - row["low"])], [100 * (row["high"] - row["mean"])]]
+                axes.errorbar([100 * row["mean"]], [place], xerr=reach, color=GREY, marker="o", ms=5, capsize=3, lw=1)
+                ticks[place] = kind
+                place += 1
+            place += 1
+        axes.set_yticks(list(ticks), list(ticks.values()))
+        axes.set_ylim(place - 0.5, -1.4)
+    figure.set_figheight(0.8 + len(study.params.grid.variants) * (0.4 + 0.24 * len(levels) * (len(kinds) + 1)))
+    handles = [axes.get_legend_handles_labels() for axes in panels]
+    found = {label: handle for own in handles for handle, label in zip(*own, strict=True)}
+    figure.legend(found.values(), found, loc="outside upper center", ncols=2, frameon=False, fontsize=9)
+    confidence = 100 * study.params.evaluate.confidence
+    figure.supxlabel(f"accuracy on {study.split}, % (mean and {confidence:.0f} % interval)", fontsize=10)
+    return figure
+
+
+def connectivity(study: Study) -> Figure:
+    """Error on the selection split between two trainings of a level, mean over seeds; panels as above."""
+    figure, panels = _panels(study)
+    shades = matplotlib.colormaps["viridis"]
+    levels = sorted(study.tables["lines"]["level"].unique())
+    for axes, (attention, variant) in zip(panels, study.ladders, strict=True):
+        for index, level in enumerate(levels):
+            own = select(study.tables["lines"], attention=attention, variant=variant, level=level)
+            mean = own.groupby("share")["error"].mean()
+            colour = shades(0.85 * index / max(1, len(levels) - 1))
+            label = f"level {level}" if level else "dense"
+            axes.plot(mean.index, 100 * mean, marker=".", color=colour, linewidth=1.4, label=label)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=6, frameon=False, fontsize=9)
+    figure.supxlabel("from one training (0) to the other (1)", fontsize=10)
+    figure.supylabel("error on selection, %", fontsize=10)
+    return figure
 
 
 def training(study: Study) -> Figure:

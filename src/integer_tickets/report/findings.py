@@ -4,10 +4,22 @@ from collections.abc import Iterable, Iterator
 
 import pandas as pd
 
-from integer_tickets.report.study import Study
+from integer_tickets.report.study import ASIDE, Study
 from integer_tickets.report.tables import kilobytes, percent, points, probability
 
 SIGNIFICANT = 0.05
+CONTROLS = {
+    "reinit": "fresh weights under the ticket's mask",
+    "signs": "fresh weights with the signs of the rewind point, under the ticket's mask",
+    "shuffled": "the rewound weights under a mask shuffled within each layer",
+    "random": "the rewound weights under a mask drawn over all layers",
+    "oneshot": "the dense model pruned to the ticket's density at once, then rewound",
+    "inverted": "the rewound weights of those that are least important in the dense model",
+    "lr_rewind": "the trained weights under the ticket's mask, with the schedule alone rewound",
+    "finetune": "the trained weights under the ticket's mask, trained on at a low constant rate",
+    "small": "a dense model of as many bits, its mask counted",
+}
+"""What each kind of control is."""
 
 
 def findings(study: Study) -> Iterator[str]:
@@ -46,14 +58,13 @@ def _attentions(study: Study) -> Iterator[str]:
 
 
 def _beside_controls(study: Study) -> Iterator[str]:
-    named = {"reinit": "fresh weights under the same mask", "shuffled": "a mask shuffled within each layer"}
     for kind in study.params.controls.kinds:
         rows = study.compared(kind)
         if len(rows):
             better = int(((rows["difference"] > 0) & (rows["p_holm"] < SIGNIFICANT)).sum())
             yield (
-                f"Beside {named[kind]} ({kind}), {better} of {len(rows)} tickets are more accurate with a corrected p "
-                f"below {SIGNIFICANT}; the mean gain is {points(rows['difference'].mean())} points."
+                f"Beside {CONTROLS[kind]} ({kind}), {better} of {len(rows)} tickets are more accurate with a corrected "
+                f"p below {SIGNIFICANT}; the mean gain is {points(rows['difference'].mean())} points."
             )
 
 
@@ -76,7 +87,7 @@ def _reached(study: Study, row: pd.Series) -> str:
 def _bag_of_words(study: Study) -> Iterator[str]:
     bag = study.accuracy(stage="baseline", role="tfidf")
     rows = study.accuracies()
-    models = rows[~rows["stage"].isin(["baseline", "controls"])]
+    models = rows[~rows["stage"].isin(["baseline", *ASIDE])]
     below = models[models["mean"] < bag["mean"]]
     sentence = (
         f"A bag of words (TF-IDF, logistic regression, {kilobytes(bag['bits'])} kB) reaches {percent(bag['mean'])} %. "

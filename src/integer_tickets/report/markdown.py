@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from integer_tickets.report import tables
-from integer_tickets.report.findings import against, agreement, count, findings, words
+from integer_tickets.report.findings import CONTROLS, against, agreement, count, findings, words
 from integer_tickets.report.study import Study
 from integer_tickets.report.tables import percent, points
 
@@ -17,6 +17,7 @@ def report(study: Study) -> str:
         "All models at a glance": _glance,
         "Accuracy against density": _ladder,
         "Controls": _controls,
+        "Connectivity": _connectivity,
         "Integer networks": _integers,
         "What a sentence costs": _costs,
         "What a clock measures": _timings,
@@ -113,12 +114,12 @@ def _ladder(study: Study) -> Iterator[str]:
 
 
 def _controls(study: Study) -> Iterator[str]:
-    if not (study.params.controls.levels and study.params.controls.kinds):
-        return
     yield (
-        "A control differs from its ticket in one thing. *reinit*: fresh initial weights under the ticket's mask. "
-        "*shuffled*: the rewound weights under a mask that keeps as many in each layer, at random places."
+        "A control differs from its ticket in one thing. "
+        + "; ".join(f"*{kind}*: {CONTROLS[kind]}" for kind in study.params.controls.kinds)
+        + "."
     )
+    yield "![Tickets and their controls](figures/controls.svg)"
     for variant in study.params.grid.variants:
         if len(study.params.grid.variants) > 1:
             yield f"Variant `{variant}`:"
@@ -127,6 +128,20 @@ def _controls(study: Study) -> Iterator[str]:
         "*Ticket gains*: accuracy of the ticket minus that of its control in percentage points. *p* is corrected over "
         "all comparisons with the same kind of control."
     )
+
+
+def _connectivity(study: Study) -> Iterator[str]:
+    lines = study.tables["lines"]
+    if lines.empty:
+        return
+    yield (
+        "A model trained again from the rewind point in another order, and the models on the line between the two: "
+        "masters and grids are interpolated, then rounded anew. The barrier is the most by which the error on the "
+        "selection split rises above the line from one end to the other; where it is near 0 the rewind point decides "
+        "what is found, whatever the noise (Frankle et al. 2020)."
+    )
+    yield "![Error between two trainings](figures/connectivity.svg)"
+    yield tables.barriers(study).markdown()
 
 
 def _integers(study: Study) -> Iterator[str]:

@@ -10,7 +10,9 @@ from integer_tickets.errors import UserError
 from integer_tickets.files import read_json
 from integer_tickets.params import Params
 
-TABLES = ["summary", "comparisons", "training", "overlaps", "operations", "bits", "confusion"]
+TABLES = ["summary", "comparisons", "training", "overlaps", "lines", "operations", "bits", "confusion"]
+ASIDE = ("controls", "connectivity")
+"""Stages whose models stand beside the ladder."""
 TEXT = [
     "name",
     "role",
@@ -61,7 +63,7 @@ class Study:
         params = self.params
         if row["stage"] == "teacher":
             return params.teacher.epochs
-        epochs = params.train.epochs
+        epochs = params.variants[row["variant"]].epochs or params.train.epochs
         if row["stage"] in ("quantize", "distill") and params.variants[row["variant"]].weights == "float":
             epochs += params.quantize.epochs
         return epochs + (params.distill.epochs if row["stage"] == "distill" else 0)

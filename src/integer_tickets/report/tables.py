@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from integer_tickets.report.study import Study, select
+from integer_tickets.report.study import ASIDE, Study, select
+from integer_tickets.tickets.connectivity import barrier
 
 BASELINE_NAMES = {
     "bayes": "best possible classifier",
@@ -72,7 +74,7 @@ def headline(study: Study) -> Table:
     """Teacher, dense models, tickets at the quantized levels and at the last, integer networks, baselines."""
     levels = {*(part.level for part in study.params.quantize.levels), study.params.grid.levels}
     rows = study.accuracies()
-    shown = rows[(rows["stage"] != "controls") & ((rows["stage"] != "prune_rewind") | rows["level"].isin(levels))]
+    shown = rows[~rows["stage"].isin(ASIDE) & ((rows["stage"] != "prune_rewind") | rows["level"].isin(levels))]
     rank = shown["stage"].map({"teacher": 0, "baseline": 2}).fillna(1)
     summary = select(study.tables["summary"], split=study.split).set_index(["name", "metric"])
     table = []
@@ -106,21 +108,35 @@ def ladder(study: Study, variant: str) -> Table:
 
 
 def controls(study: Study, variant: str) -> Table:
-    """Each ticket beside its controls of the same density: differences in points with the corrected p-value."""
-    kinds = study.params.controls.kinds
-    header = ["ticket", "accuracy %", *(cell for kind in kinds for cell in (f"{kind} %", "ticket gains", "p"))]
+    """Each ticket beside its controls: accuracies, differences in points with interval and corrected p-value."""
+    confidence = percent(study.params.evaluate.confidence, 0)
+    header = ["ticket", "density %", "accuracy %", "control", "density %", "accuracy %"]
     rows = []
     for attention in study.params.grid.attentions:
         for part in study.params.controls.levels:
             place = {"attention": attention, "variant": variant, "level": part.level}
             ticket = study.accuracy(stage="prune_rewind", **place)
-            cells = []
-            for kind in kinds:
-                found = study.compared(kind, **place).iloc[0]
-                accuracy = spread(study.accuracy(stage="controls", role=kind, **place))
-                cells += [accuracy, points(found["difference"]), probability(found["p_holm"])]
-            rows.append([ticket["name"], spread(ticket), *cells])
-    return Table(header, rows)
+            for kind in study.params.controls.kinds:
+                control, found = study.accuracy(stage="controls", role=kind, **place), study.compared(kind, **place)
+                verdict = found.iloc[0]
+                gain = [points(verdict["difference"]), f"{points(verdict['low'])} to {points(verdict['high'])}"]
+                sides = [[percent(row["density"], 1), spread(row)] for row in (ticket, control)]
+                rows.append([ticket["name"], *sides[0], kind, *sides[1], *gain, probability(verdict["p_holm"])])
+    return Table([*header, "ticket gains", f"{confidence} % interval", "p corrected"], rows)
+
+
+def barriers(study: Study) -> Table:
+    """The barrier between two trainings of a level in points of error and in nats, mean over seeds."""
+    rows = []
+    for names, own in study.tables["lines"].groupby(["attention", "variant", "level"], sort=False):
+        attention, variant, level = str(names[0]), str(names[1]), names[2]
+        found = [[barrier(line[what].tolist()) for what in ("error", "loss")] for _, line in own.groupby("seed")]
+        error, loss = (float(np.mean(values)) for values in zip(*found, strict=True))
+        stage = "prune_rewind" if level else "train_dense"
+        model = study.accuracy(stage=stage, attention=attention, variant=variant, level=level)
+        rewind = study.params.variants[variant].rewind
+        rows.append([model["name"], percent(model["density"], 1), str(rewind), points(error), f"{loss:.3f}"])
+    return Table(["model", "density %", "rewound to step", "barrier, points", "barrier, nats"], rows)
 
 
 def comparisons(study: Study, family: str) -> Table:

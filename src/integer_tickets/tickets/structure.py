@@ -64,6 +64,11 @@ def cut(state: State, units: Units) -> State:
     return State(state.step, apply(state.weights), apply(state.first), apply(state.second))
 
 
+def relative(units: Units, among: Units) -> Units:
+    """Which of the units that live in `among` live in `units`, all of which do."""
+    return {group: lives[among[group]] for group, lives in units.items()}
+
+
 def prune_units(weights: Weights, units: Units, scales: Mapping[str, float], keep: float, scope: str) -> Units:
     """Remove units, the least important first, until at most the fraction `keep` of the weights of all is left.
 

@@ -24,7 +24,10 @@ from integer_tickets.training.state import State, Weights, load_state, save_stat
 
 @dataclass(frozen=True)
 class Schedule:
-    """What is trained for how long; the learning rate rises to `lr` over `warmup` of all steps, then falls to 0."""
+    """What is trained for how long; the learning rate rises to `lr` over `warmup` of all steps, then falls to 0.
+
+    With `constant` it is `lr` throughout.
+    """
 
     epochs: int
     batch: int  # sentences in a step, at most
@@ -35,8 +38,11 @@ class Schedule:
     seed: int
     autocast: bool = False
     purpose: str = "ladder"  # runs of one purpose and seed see the same order and dropout
+    constant: bool = False
 
     def rate(self, step: int, steps: int) -> float:
+        if self.constant:
+            return self.lr
         rising = max(1, round(self.warmup * steps))
         return self.lr * min((step + 1) / rising, (steps - step) / max(1, steps - rising), 1.0)
 

@@ -1,5 +1,7 @@
 /* Many texts and sentences. Sentences go side by side, in as many lanes as stay in the nearest caches. */
+#ifndef _DEFAULT_SOURCE
 #define _DEFAULT_SOURCE /* for syscall */
+#endif
 #include "ticket.h"
 #if TICKET_FORM == 3 && defined(__linux__)
 #include <sys/syscall.h>
@@ -26,7 +28,7 @@ static int32_t tiles_allowed(void) {
 int32_t ticket_runs_here(void) {
 #if TICKET_FORM >= 2
     return tiles_allowed() && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512vl");
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("fma");
 #elif TICKET_FORM == 1
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #else
@@ -83,8 +85,9 @@ int32_t ticket_padded(const ticket *net, const int64_t *ids, const int64_t *coun
     return 1;
 }
 
-/* Ids of texts, or of pairs where pair[i] is not 0: text i is the bytes from ends[2i - 1] (0 at first) to ends[2i], its
- * second text those from there to ends[2i + 1]. `ids` has room for (count + 1) * length; id_ends as for ticket_batch. */
+/* Ids of texts, or of pairs where pair[i] is not 0: text i is the bytes from ends[2i - 1] (0 at first) to ends[2i],
+ * its second text those from there to ends[2i + 1]. `ids` has room for (count + 1) * length; id_ends as for
+ * ticket_batch. */
 void ticket_encode(const ticket *net, const uint8_t *bytes, const int64_t *ends, const uint8_t *pair, int64_t count,
                    int32_t *ids, int64_t *id_ends) {
     int64_t from = 0, used = 0;

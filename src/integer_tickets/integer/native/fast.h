@@ -15,7 +15,8 @@ INLINE vec rounded(int32_t pre_shift, int32_t shift, vec multiplier, vec first, 
     vec high = highs16(y, multiplier);
     if (shift >= 17) return shift_right16(add16(high, splat16(1 << (shift - 17))), shift - 16);
     vec low = lows16(y, multiplier), half = splat((int32_t)1 << (shift - 1));
-    return pack16(shift_right(add(lower16(low, high), half), shift), shift_right(add(upper16(low, high), half), shift));
+    vec one = add(lower16(low, high), half), other = add(upper16(low, high), half);
+    return pack16(shift_right(one, shift), shift_right(other, shift));
 }
 
 /* Two rows that are computed one after the other; the second one is the first where there is no more. */
@@ -38,7 +39,8 @@ INLINE vec rounded_pair(const pair *own, int32_t pre_shift, int32_t shift, const
 }
 
 /* What ROWS rows of sums from place `first` on become: rows of bytes, or what is added to rows of the residual. */
-static void to_bytes(const ticket_linear *l, int32_t first, const uint32_t *sums, int32_t lanes, int32_t zero, uint8_t *out) {
+static void to_bytes(const ticket_linear *l, int32_t first, const uint32_t *sums, int32_t lanes, int32_t zero,
+                     uint8_t *out) {
     int32_t pre_shift = l->pre_shift, shift = l->shift; /* which the compiler cannot know to stay what they are */
     for (int32_t place = first; place < least(first + ROWS, l->rows); place += 2, sums += 2 * lanes) {
         pair own = pair_of(l, place);
@@ -91,7 +93,7 @@ static inline void total_inputs(const room *r, const sentence *s, size_t c, size
     totals[0] = even & 0xffff, totals[1] = odd & 0xffff, totals[2] = even >> 16, totals[3] = odd >> 16;
 }
 
-/* Four features of the embedding at a time, as many as that gives; `token` and `position` lie where `embed` puts them. */
+/* Four features of the embedding at a time, as many as that gives; where `embed` puts the places in the tables. */
 static inline size_t embed_words(const ticket *net, const room *r) {
     size_t d = (size_t)net->width / 4 * 4, lanes = (size_t)r->lanes;
     vec token_shift = splat(net->token_shift), position_shift = splat(net->position_shift);
@@ -113,7 +115,8 @@ static inline size_t embed_words(const ticket *net, const room *r) {
 /* ---- Attention: four features of a distance, or four keys of a sum, in one lane ---- */
 
 enum { KEYS = 4, WIDE = 2 };
-#define SCRATCH(net, lanes) (((size_t)(net)->head_width + 4) * 4 * ((lanes) + 64) + ((size_t)(net)->length + KEYS) * WIDE * LANE)
+#define SCRATCH(net, lanes) \
+    (((size_t)(net)->head_width + 4) * 4 * ((lanes) + 64) + ((size_t)(net)->length + KEYS) * WIDE * LANE)
 
 /* What the keys of a head do to a sentence: where its bytes begin, and how far the next feature is. */
 typedef struct {

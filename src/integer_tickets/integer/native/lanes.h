@@ -13,6 +13,8 @@
 
 typedef uint32_t __attribute__((may_alias)) bytes_of_four;
 
+/* Four bytes each of four features to the four features of each of four tokens. */
+#define BY_TOKEN _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)
 #define INLINE static inline __attribute__((always_inline))
 
 #if TICKET_FORM >= 2
@@ -49,7 +51,7 @@ INLINE vec splat16(int32_t x) { return _mm512_set1_epi16((int16_t)x); }
 INLINE vec in_turn16(int32_t x, int32_t y) { return _mm512_mask_blend_epi64(0xaa, splat16(x), splat16(y)); }
 INLINE vec shift_right16(vec a, int32_t by) { return _mm512_srav_epi16(a, splat16(by)); }
 INLINE vec words_of(vec quarters) {
-    return _mm512_shuffle_epi8(quarters, _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)));
+    return _mm512_shuffle_epi8(quarters, _mm512_broadcast_i32x4(BY_TOKEN));
 }
 INLINE void to8_of_two(uint8_t *p, uint8_t *q, vec x) {
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 0, 0, 0, 0, 0, 0, 0, 0);
@@ -106,7 +108,7 @@ INLINE vec splat16(int32_t x) { return _mm256_set1_epi16((int16_t)x); }
 INLINE vec in_turn16(int32_t x, int32_t y) { return _mm256_blend_epi32(splat16(x), splat16(y), 0xcc); }
 INLINE vec shift_right16(vec a, int32_t by) { return _mm256_sra_epi16(a, _mm_cvtsi32_si128(by)); }
 INLINE vec words_of(vec quarters) {
-    return _mm256_shuffle_epi8(quarters, _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)));
+    return _mm256_shuffle_epi8(quarters, _mm256_broadcastsi128_si256(BY_TOKEN));
 }
 INLINE void to8_of_two(uint8_t *p, uint8_t *q, vec x) {
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 0, 0, 0, 0);

@@ -4,11 +4,13 @@
 #include "ticket.h"
 #if TICKET_FORM
 #include "fast.h"
-#define FETCH(p, bytes) \
-    for (const int8_t *own = (p); own < (p) + (bytes); own += 64) _mm_prefetch((const char *)own, _MM_HINT_T0)
+static void fetch(const int8_t *p, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += 64) _mm_prefetch((const char *)p + i, _MM_HINT_T0);
+    _mm_prefetch((const char *)p + bytes - 1, _MM_HINT_T0);
+}
 #else
 #include "plain.h"
-#define FETCH(p, bytes) (void)(p)
+static void fetch(const int8_t *p, size_t bytes) { (void)p, (void)bytes; }
 #endif
 
 static size_t take(size_t *used, size_t bytes) {
@@ -94,14 +96,14 @@ static void softmax(const ticket *net, const ticket_layer *layer, const room *r,
     }
 }
 
-/* Embeddings, and zeros where there is no token: these lanes are computed like the others. */
+/* Embeddings; lanes without a token get those of token 0, and are computed like the others. */
 static void embed(const ticket *net, const int32_t *ids, const int32_t *ends, int32_t sentences, const room *r) {
     size_t d = (size_t)net->width, lanes = (size_t)r->lanes, done = sentences ? (size_t)ends[sentences - 1] : 0;
     int32_t *token = r->reciprocal, *position = r->shift; /* where those of each lane begin in the tables */
     for (int32_t index = 0, t = 0; index < sentences; index++)
         for (int32_t from = t; t < ends[index]; t++) {
             token[t] = ids[t] * (int32_t)d, position[t] = (t - from) * (int32_t)d;
-            FETCH(net->tokens + token[t], d); /* from anywhere in memory */
+            fetch(net->tokens + token[t], d); /* from anywhere in memory */
         }
     for (size_t t = done; t < lanes; t++) token[t] = position[t] = 0;
     for (size_t c = embed_words(net, r); c < d; c++)

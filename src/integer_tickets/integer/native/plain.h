@@ -39,7 +39,8 @@ static inline int32_t rounded(const ticket_linear *l, int32_t row, uint32_t sum)
 }
 
 /* What ROWS sums from place `first` on become: rows of bytes, or what is added to rows of the residual. */
-static void to_bytes(const ticket_linear *l, int32_t first, const uint32_t *sums, int32_t lanes, int32_t zero, uint8_t *out) {
+static void to_bytes(const ticket_linear *l, int32_t first, const uint32_t *sums, int32_t lanes, int32_t zero,
+                     uint8_t *out) {
     out += (size_t)first * (size_t)lanes;
     for (int32_t t = 0; t < lanes; t++) out[t] = (uint8_t)clamp(rounded(l, first, sums[t]) + zero, 0, 255);
 }

@@ -6,8 +6,9 @@
 
 /* `weight` of a dense layer holds, for every 8 rows and every 4 columns, 4 weights of each row; of a sparse one, for
  * every 4 rows, as many such groups of 4 weights as the fullest of them has (start[row / 4] says from which on), and
- * `column` the number of each group. With AVX2 a group is 4 times 16 bits in the order 0, 2, 1, 3. With AMX the weights
- * of a dense layer are tiles of 16 rows x 64 columns: for every 32 rows and every 64 columns, the two that these have. */
+ * `column` the number of each group. With AVX2 a group is 4 times 16 bits in the order 0, 2, 1, 3. With AMX the
+ * weights of a dense layer are tiles of 16 rows x 64 columns: for every 32 rows and every 64 columns, the two that
+ * these have. */
 
 enum { TOGETHER = 4 };
 #if TICKET_FORM == 3
@@ -25,7 +26,9 @@ static const uint8_t *arrange(const uint8_t *x, int32_t columns, int32_t lanes, 
         for (int32_t t = 0; t < lanes; t += 16) {
             __m128i row[4], pair[4];
             for (int32_t g = 0; g < 4; g++)
-                row[g] = c + g < columns ? _mm_loadu_si128((const __m128i *)(x + (size_t)(c + g) * (size_t)lanes + t)) : zero;
+                row[g] = c + g >= columns
+                             ? zero
+                             : _mm_loadu_si128((const __m128i *)(x + (size_t)(c + g) * (size_t)lanes + t));
             for (int32_t half = 0; half < 2; half++) {
                 pair[half] = half ? _mm_unpackhi_epi8(row[0], row[1]) : _mm_unpacklo_epi8(row[0], row[1]);
                 pair[2 + half] = half ? _mm_unpackhi_epi8(row[2], row[3]) : _mm_unpacklo_epi8(row[2], row[3]);

@@ -1,4 +1,4 @@
-/* An integer network and its tokenizer in C: text or token ids in, logits out. docs/arithmetic.md says what is computed.
+/* An integer network and its tokenizer in C: text or token ids in, logits out. docs/arithmetic.md has the rules.
  *
  * C99 with two's complement and arithmetic shifts; no floating point, no allocation, nothing of the C library. All data
  * are read only, all working space is the caller's, so that one ticket serves any number of threads.
@@ -55,7 +55,7 @@ typedef struct {
 } ticket;
 
 /* What the steps are compiled for: 0 for any processor (always with TICKET_PLAIN), 1 for AVX2, 2 for AVX-512 with VNNI,
- * 3 for these and the tiles of AMX. */
+ * 3 for these and the tiles of AMX, for which a process needs the kernel's leave (`ticket_runs_here` asks for it). */
 #if defined(TICKET_PLAIN) || !defined(__AVX2__)
 #define TICKET_FORM 0
 #elif !defined(__AVX512VNNI__) || !defined(__AVX512BW__) || !defined(__AVX512VL__)
@@ -80,9 +80,9 @@ typedef struct {
 /* Bytes of working space for so many lanes, a multiple of TICKET_BLOCK; at any address that is a multiple of 64. */
 TICKET_API size_t ticket_space(const ticket *net, int32_t lanes);
 
-/* Logits (sentences x classes) of sentences side by side in the lanes: sentence s has the ids ends[s - 1] to ends[s] - 1
- * (from 0 for the first one), each 0 to vocabulary - 1, at most `length` of them, or none at all. The last end is at most
- * `lanes`. */
+/* Logits (sentences x classes) of sentences side by side in the lanes: sentence s has the ids ends[s - 1] to
+ * ends[s] - 1 (from 0 for the first one), each 0 to vocabulary - 1, at most `length` of them, or none at all. The last
+ * end is at most `lanes`. */
 TICKET_API void ticket_logits(const ticket *net, const int32_t *ids, const int32_t *ends, int32_t sentences,
                               int32_t lanes, int32_t *logits, void *space);
 

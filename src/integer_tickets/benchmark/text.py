@@ -1,7 +1,12 @@
-"""What the tokenizer in C costs beside the network: the ticket built in, and a wider one with thousands of pieces."""
+"""What text costs: the tokenizer in C beside the network, and the command `predict` on many lines."""
 
+import re
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +15,7 @@ from integer_tickets.benchmark.peer_files import EncoderShape, random_network
 from integer_tickets.benchmark.timing import interleaved
 from integer_tickets.data.language import generate
 from integer_tickets.data.learning import learn_tokenizer
+from integer_tickets.errors import UserError
 from integer_tickets.integer import artefact, native_engine
 from integer_tickets.integer.conformance import KIT, TICKET
 from integer_tickets.integer.network import IntegerNetwork, padded
@@ -34,6 +40,35 @@ def costs(language: Language, width: int, pieces: int, rounds: int) -> list[dict
     tokenizer = learn_tokenizer(texts, "pieces", pieces, 64)
     network = random_network(EncoderShape(width, 2, 4, 4 * width, vocabulary=tokenizer.size), 1.0, 1)
     return [*rows, _row(f"2 x {width}", network, tokenizer, texts[:SENTENCES], rounds)]
+
+
+def stream(language: Language, lines: int, threads: int, folder: Path) -> dict[str, Any]:
+    """What `integer-tickets predict` says of so many lines of the built-in language in a file, and its peak memory."""
+    file = folder / "lines.txt"
+    block = "".join(f"{sentence.text}\n" for sentence in generate(language, min(lines, SENTENCES), 3))
+    file.write_text(block * (lines // SENTENCES) if lines > SENTENCES else block, encoding="utf-8")
+    command = [sys.executable, "-m", "integer_tickets.cli", "predict", "--threads", str(threads)]
+    peak = 0
+    with file.open("rb") as given, (folder / "out.txt").open("wb") as out, (folder / "said.txt").open("wb") as said:
+        child = subprocess.Popen(command, stdin=given, stdout=out, stderr=said)
+        while child.poll() is None:  # getrusage would give the peak of this process, from which it was forked
+            peak = max(peak, _peak_kilobytes(child.pid))
+            time.sleep(0.01)
+    text = (folder / "said.txt").read_text()
+    found = re.fullmatch(r"([\d,]+) texts, ([\d,]+) a second\n", text)
+    if child.returncode or found is None:
+        raise UserError(f"predict: {text.strip()}")
+    count, rate = (int(number.replace(",", "")) for number in found.groups())
+    return {"lines": count, "threads": threads, "per_second": rate, "memory_mb": round(peak / 1024, 1)}
+
+
+def _peak_kilobytes(process: int) -> int:
+    """0 where the system does not say, or no more."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
 
 
 def random_texts(count: int) -> list[str]:

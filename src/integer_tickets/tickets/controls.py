@@ -1,0 +1,143 @@
+"""The controls beside a ticket: models that differ from it in one thing, as masks and the state training begins with.
+
+A control that begins at step 0 trains the first steps, too. All have the ticket's number of weights, but for `random`,
+`oneshot` and `inverted` of heads and neurons, which have at most the share of weights that the ticket has.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from integer_tickets.model.transformer import Transformer, initialise
+from integer_tickets.seeds import generator
+from integer_tickets.tickets.ladder import pruned, scales_of
+from integer_tickets.tickets.masks import dense_masks, density, prune, shuffled
+from integer_tickets.tickets.structure import cut, masks_of, prune_units, relative, shuffled_units, units_of
+from integer_tickets.training.state import Masks, State, Weights, fresh_state, masked
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A ticket and what it came from. `heads` and `block` as in tickets.ladder.
+
+    rewind: the rewind point of the dense model; dense: its trained weights; before, before_masks: the trained weights
+    and masks of the level above, from which the ticket was pruned.
+    """
+
+    masks: Masks
+    rewind: State
+    dense: Weights
+    before: Weights
+    before_masks: Masks
+    scope: str
+    heads: int | None
+    block: int
+
+    def begun(self, masks: Masks) -> tuple[Masks, State]:
+        """At the rewind point, under other masks."""
+        return masks, pruned(self.rewind, masks, self.heads)
+
+
+Control = Callable[[Ticket, Transformer, int], tuple[Masks, State]]
+"""Masks and start of a control of a ticket; of a dense model to initialise, and a seed."""
+
+
+def reinit(ticket: Ticket, model: Transformer, seed: int) -> tuple[Masks, State]:
+    """The ticket's masks, fresh initial weights, from step 0: does the rewind point matter? (arXiv 1803.03635)"""
+    initialise(model, generator("reinit", seed))
+    return dict(ticket.masks), pruned(fresh_state(model), ticket.masks, ticket.heads)
+
+
+def signs(ticket: Ticket, model: Transformer, seed: int) -> tuple[Masks, State]:
+    """As reinit, but with the signs of the rewind point: do the sizes matter? (arXiv 1905.01067)"""
+    initialise(model, generator("reinit", seed))
+    fresh = fresh_state(model)
+    own = {name: fresh.weights[name].abs().copysign(ticket.rewind.weights[name]) for name in ticket.masks}
+    state = State(0, fresh.weights | own, fresh.first, fresh.second)
+    return dict(ticket.masks), pruned(state, ticket.masks, ticket.heads)
+
+
+def shuffled_in_layers(ticket: Ticket, model: Transformer, seed: int) -> tuple[Masks, State]:
+    """The masks shuffled within each layer, or its blocks, or its heads and neurons: do the places matter?"""
+    if ticket.heads is None:
+        return ticket.begun(shuffled(ticket.masks, seed, ticket.block))
+    units = shuffled_units(units_of(ticket.masks, ticket.heads), seed)
+    return ticket.begun(masks_of(units, ticket.masks))
+
+
+def random(ticket: Ticket, model: Transformer, seed: int) -> tuple[Masks, State]:
+    """As many weights anywhere, over all layers: do the shares of the layers matter?"""
+    stream = generator("random", seed)
+    drawn = {name: torch.from_numpy(1 - stream.random(tuple(mask.shape))) for name, mask in ticket.masks.items()}
+    return ticket.begun(_most_important(ticket, drawn, dict.fromkeys(drawn, 1.0), "global"))
+
+
+def oneshot(ticket: Ticket, model: Transformer, seed: int) -> tuple[Masks, State]:
+    """The dense model pruned to the ticket's density at once: is the ladder worth its cost?"""
+    scales = scales_of(ticket.rewind, ticket.dense, list(ticket.masks))
+    return ticket.begun(_most_important(ticket, ticket.dense, scales, ticket.scope))
+
+
+def inverted(ticket: Ticket, model: Transformer, seed: int) -> tuple[Masks, State]:
+    """The weights of the dense model that are least important: is anything of this size as good?"""
+    scales = scales_of(ticket.rewind, ticket.dense, list(ticket.masks))
+    sizes = {name: ticket.dense[name].double().abs() / scales[name] for name in ticket.masks}
+    highest = max(size.max().item() for size in sizes.values())
+    # So that the means over blocks (of sizes), and over heads and neurons (of squares), turn around as well.
+    power = 1 if ticket.heads is None else 2
+    turned = {name: (highest**power - size**power) ** (1 / power) for name, size in sizes.items()}
+    return ticket.begun(_most_important(ticket, turned, dict.fromkeys(turned, 1.0), ticket.scope))
+
+
+def trained(ticket: Ticket, model: Transformer, seed: int) -> tuple[Masks, State]:
+    """The ticket's masks over the trained weights that it was pruned from, with fresh moments, at the rewind step.
+
+    With the schedule of the ticket this is learning-rate rewinding, with a low constant rate fine-tuning
+    (arXiv 2003.02389).
+    """
+    zeros = {name: torch.zeros_like(tensor) for name, tensor in ticket.before.items() if name in ticket.rewind.first}
+    state = State(ticket.rewind.step, ticket.before, zeros, zeros)
+    if ticket.heads is None:
+        return dict(ticket.masks), masked(state, ticket.masks)
+    after, before = units_of(ticket.masks, ticket.heads), units_of(ticket.before_masks, ticket.heads)
+    return dict(ticket.masks), cut(state, relative(after, before))
+
+
+CONTROLS: dict[str, Control] = {
+    "reinit": reinit,
+    "signs": signs,
+    "shuffled": shuffled_in_layers,
+    "random": random,
+    "oneshot": oneshot,
+    "inverted": inverted,
+    "lr_rewind": trained,
+    "finetune": trained,
+}
+FROM_STEP_0 = ("reinit", "signs")
+
+
+def _most_important(ticket: Ticket, weights: Weights, scales: Mapping[str, float], scope: str) -> Masks:
+    """Masks over the dense model of the ticket's density, in all layers or in each, by the sizes of these weights."""
+    whole = dense_masks(weights, list(ticket.masks))
+    if ticket.heads is not None:
+        units = prune_units(weights, units_of(whole, ticket.heads), scales, density(ticket.masks), scope)
+        return masks_of(units, whole)
+    if scope == "global":
+        return prune(weights, whole, scales, density(ticket.masks), scope, ticket.block)
+    kept: Masks = {}
+    for name, mask in ticket.masks.items():
+        kept |= prune(weights, {name: whole[name]}, scales, density({name: mask}), "global", ticket.block)
+    return kept
+
+
+def small_width(masks: Mapping[str, Tensor], count: Callable[[int, float], int], heads: int, width: int) -> int:
+    """The width of the largest dense model that takes no more bits than the ticket does, a multiple of `heads`.
+
+    count: bits of a model by its width and the share of its prunable weights that is kept; a ticket's mask takes one
+    bit for each of these. At least `heads`, at most `width`.
+    """
+    ticket = count(width, density(masks)) + sum(mask.numel() for mask in masks.values())
+    fitting = [own for own in range(heads, width + 1, heads) if count(own, 1.0) <= ticket]
+    return max(fitting, default=heads)
