@@ -2,7 +2,7 @@
 
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from integer_tickets.benchmark.operations import (
 from integer_tickets.data.corpus import load_corpus
 from integer_tickets.data.statistics import texts_of
 from integer_tickets.evaluation.agreement import agreement
+from integer_tickets.evaluation.answers import BASELINE, Answers, save_answers
 from integer_tickets.evaluation.baselines import Baseline, bayes, majority, tfidf
 from integer_tickets.evaluation.collect import (
     RESULT_COLUMNS,
@@ -73,29 +74,28 @@ def main() -> None:
         groups[model.entry.configuration].append(model)
     found: list[dict[str, Any]] = []
     summary: list[dict[str, Any]] = []
-    right: dict[Configuration, Array] = {}
+    answers: list[Answers] = []
 
     def judge(
-        configuration: Configuration, sizes: dict[str, Any], runs: list[tuple[dict[str, Any], dict[str, Array]]]
+        configuration: Configuration, sizes: dict[str, Any], runs: dict[int, tuple[dict[str, Any], dict[str, Array]]]
     ) -> None:
         """`runs`: of each seed the columns that say which model it is, and its predictions (rows,) of each split."""
-        own = [row for fixed, predicted in runs for row in result_rows(fixed, predicted, labels, classes)]
-        predictions = {name: np.stack([predicted[name] for _, predicted in runs]) for name in splits}
+        own = [row for fixed, predicted in runs.values() for row in result_rows(fixed, predicted, labels, classes)]
+        predictions = {name: np.stack([predicted[name] for _, predicted in runs.values()]) for name in splits}
         found.extend(own)
-        right[configuration] = predictions[headline] == labels[headline]
-        fixed = columns_of(configuration) | sizes
-        summary.extend(summary_rows(fixed, own, predictions, labels, classes, params.evaluate))
+        summary.extend(
+            summary_rows(columns_of(configuration) | sizes, own, predictions, labels, classes, params.evaluate)
+        )
+        answers.extend(
+            Answers(configuration, seed, fixed, predicted[headline]) for seed, (fixed, predicted) in runs.items()
+        )
 
     for configuration, group in groups.items():
-        bits = [model.bits for model in group if model.bits is not None]
-        sizes = {
-            "density": round(float(np.mean([model.info["density"] for model in group])), 6),
-            "bits": round(np.mean(bits)) if bits else None,
-        }
-        judge(configuration, sizes, [(describe(model), model.predictions) for model in group])
+        runs = {model.entry.seed: (describe(model), model.predictions) for model in group}
+        judge(configuration, sizes_of([fixed for fixed, _ in runs.values()]), runs)
     for baseline in baselines(labels):
         fixed = {"role": baseline.name, "bits": baseline.bits}
-        judge(Configuration("baseline", baseline.name), fixed, [(fixed, baseline.predictions)])
+        judge(Configuration("baseline", baseline.name), fixed, {BASELINE: (fixed, baseline.predictions)})
 
     best = best_final(networks, labels["selection"])
     pairs = zip(labels[headline].tolist(), best.predictions[headline].tolist(), strict=True)
@@ -104,7 +104,9 @@ def main() -> None:
     with replacing(OUT) as out:
         write_table(out / "results.csv", ({"corpus": corpus_name, **row} for row in found), RESULT_COLUMNS)
         write_table(out / "summary.csv", summary)
+        right = right_answers(answers, labels[headline])
         write_table(out / "comparisons.csv", comparison_rows(right, headline, params), COMPARISON_COLUMNS)
+        save_answers(out, headline, labels[headline], answers)
         write_table(out / "training.csv", (row for model in models for row in training_rows(model)))
         write_table(out / "overlaps.csv", overlap_rows(groups), OVERLAP_COLUMNS)
         write_table(out / "lines.csv", (row for model in models for row in line_rows(model)), LINE_COLUMNS)
@@ -118,6 +120,22 @@ def main() -> None:
         shutil.rmtree(OUT, ignore_errors=True)
     accuracy = 100 * (best.predictions[headline] == labels[headline]).mean()
     print(f"{len(models)} models evaluated; the one to ship: {best.entry.name}, {accuracy:.2f} % right on {headline}")
+
+
+def sizes_of(models: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Mean density and bits of the models of one configuration."""
+    bits = [model["bits"] for model in models if model["bits"] is not None]
+    return {
+        "density": round(float(np.mean([model["density"] for model in models])), 6),
+        "bits": round(float(np.mean(bits))) if bits else None,
+    }
+
+
+def right_answers(answers: Iterable[Answers], labels: Array) -> dict[Configuration, dict[int, Array]]:
+    found: dict[Configuration, dict[int, Array]] = defaultdict(dict)
+    for model in answers:
+        found[model.configuration][model.seed] = model.predictions == labels
+    return found
 
 
 def remove_stale(params: Params) -> None:

@@ -1,7 +1,8 @@
 """Run a preset beside the default run: `python -m stages.study NAME`.
 
 It works in a checkout of its own, `.study/NAME`, that shares the cache; params, lock, results and report are copied to
-`reports/studies/NAME` (or --out).
+`reports/studies/NAME` (or --out). With --run a part of a long study is kept in `reports/studies/NAME/runs/RUN`, with
+its answers, and all runs that are there are judged as one.
 """
 
 import argparse
@@ -16,12 +17,13 @@ import yaml
 
 from integer_tickets.errors import UserError
 from integer_tickets.files import replacing, write_text
-from integer_tickets.params import Data, merge, parse_params
+from integer_tickets.params import Data, parse_params
+from stages.judge import judge
+from stages.presets import PRESETS, ROOT, with_preset
 from stages.run import JOBS
 
-ROOT = Path(__file__).resolve().parent.parent
-PRESETS = ROOT / "presets"
 KEPT = ("params.yaml", "dvc.lock")
+RUN = ("answers.npz", "answers.json", "overlaps.csv", "lines.csv")
 
 
 def main() -> None:
@@ -34,60 +36,36 @@ def main() -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter, as in --set grid.seeds=[0]"
     )
+    parser.add_argument("--run", help="a name for this part of a study (with --set): keep it, judge all parts as one")
     parser.add_argument("-j", "--jobs", type=int, default=2, choices=range(1, 65), metavar="N", help=JOBS)
     parser.add_argument("targets", nargs="*", help="stages to run (default: all)")
     arguments = parser.parse_intermixed_args()
     try:
         values = with_preset(arguments.name, arguments.set)
-        study(arguments.name, values, arguments.data, arguments.out, arguments.jobs, arguments.targets)
+        checkout = ROOT / ".study" / arguments.name
+        work(checkout, values, arguments)
+        if arguments.targets:
+            return
+        out = arguments.out or ROOT / "reports" / "studies" / arguments.name
+        if arguments.run:
+            copy_run(checkout, out / "runs" / arguments.run)
+            judge(parse_params(with_preset(arguments.name, []), arguments.name), out)
+        else:
+            copy_results(checkout, out)
     except UserError as error:
         raise SystemExit(f"study: {error}") from None
 
 
-def study(
-    name: str, values: dict[str, Any], data: Path | None, out: Path | None, jobs: int, targets: list[str]
-) -> None:
-    params = parse_params(values, f"presets/{name}.yaml over params.yaml")
-    checkout = ROOT / ".study" / name
+def work(checkout: Path, values: dict[str, Any], arguments: argparse.Namespace) -> None:
+    """Run the pipeline in the checkout."""
+    params = parse_params(values, f"presets/{arguments.name}.yaml over params.yaml")
     check_out(checkout)
     write_text(checkout / "params.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
-    place_data(params.data, data, checkout)
+    place_data(params.data, arguments.data, checkout)
     environment = {**os.environ, "PYTHONPATH": f"{checkout}{os.pathsep}{checkout / 'src'}"}
-    command = [sys.executable, "-m", "stages", "run", "-j", str(jobs), *targets]
+    command = [sys.executable, "-m", "stages", "run", "-j", str(arguments.jobs), *arguments.targets]
     if subprocess.run(command, cwd=checkout, env=environment).returncode:
         raise UserError("the pipeline stopped; run the same command again to go on from there")
-    if not targets:
-        copy_results(checkout, out or ROOT / "reports" / "studies" / name)
-
-
-def with_preset(name: str, settings: list[str]) -> dict[str, Any]:
-    """params.yaml, the differences of a preset over it, and over both what the command line says."""
-    preset = PRESETS / f"{name}.yaml"
-    if not preset.exists():
-        raise UserError(f"{preset.relative_to(ROOT)}: no such preset")
-    values = merge(_read(ROOT / "params.yaml"), _read(preset))
-    for setting in settings:
-        parts, sign, text = setting.partition("=")
-        try:
-            change = yaml.safe_load(text)
-        except yaml.YAMLError:
-            sign = ""
-        if not sign:
-            raise UserError(f"--set {setting}: expected NAME=VALUE, as in grid.seeds=[0]")
-        for part in reversed(parts.split(".")):
-            change = {part: change}
-        values = merge(values, change)
-    return values
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path.relative_to(ROOT)}: not valid YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path.relative_to(ROOT)}: expected blocks of parameters, as in params.yaml")
-    return values
 
 
 def check_out(checkout: Path) -> None:
@@ -166,6 +144,18 @@ def copy_results(checkout: Path, out: Path) -> None:
             shutil.copy2(checkout / name, new / name)
         shutil.rmtree(out, ignore_errors=True)
     print(f"results: {out / 'report.md'}")
+
+
+def copy_run(checkout: Path, out: Path) -> None:
+    """What a part of a study found, as far as it is needed to judge it with others."""
+    with replacing(out) as new:
+        new.mkdir()
+        for name in RUN:
+            shutil.copy2(checkout / "artifacts" / "evaluation" / name, new / name)
+        shutil.copy2(checkout / "artifacts" / "data" / "statistics.json", new / "statistics.json")
+        for name in KEPT:
+            shutil.copy2(checkout / name, new / name)
+        shutil.rmtree(out, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def test_what_the_study_lacks_is_not_asked():
 def test_comparisons_are_corrected_within_their_family():
     rng = np.random.default_rng(0)
     known = configurations({"grid": {"attentions": ["inhibitor"]}})
-    right = {configuration: rng.random((3, 300)) < 0.8 for configuration in known}
+    right = {configuration: dict(enumerate(rng.random((3, 300)) < 0.8)) for configuration in known}
     rows = comparison_rows(right, "test", PARAMS)
     pruning = [row for row in rows if row["family"] == "pruning"]
     smallest = min(pruning, key=lambda row: row["p"])

@@ -56,13 +56,21 @@ def summary_rows(
     return rows
 
 
-def comparison_rows(right: Mapping[Configuration, Array], split: str, params: Params) -> list[dict[str, Any]]:
-    """Every declared comparison; `right` holds the right answers (seeds, rows) of each configuration on `split`."""
+def comparison_rows(
+    right: Mapping[Configuration, Mapping[int, Array]], split: str, params: Params
+) -> list[dict[str, Any]]:
+    """Every declared comparison; `right` holds the right answers (rows,) of each configuration on `split` by seed.
+
+    Two models are compared over the seeds that both have; a baseline stands beside every seed.
+    """
     rows, settings = [], params.evaluate
     for comparison in declared(right, params.variants):
         a, b = comparison.a, comparison.b
         rng = generator("comparisons", settings.seed)
-        result = compare(right[a], right[b], settings.bootstrap, settings.confidence, settings.margin, rng)
+        seeds = sorted(right[a].keys() & right[b].keys())
+        sides = [[right[side][seed] for seed in seeds or sorted(right[side])] for side in (a, b)]
+        rules = settings.bootstrap, settings.confidence, settings.margin
+        result = compare(np.stack(sides[0]), np.stack(sides[1]), *rules, rng)
         numbers = {key: _rounded(value) if type(value) is float else value for key, value in asdict(result).items()}
         named = {"family": comparison.family, "question": comparison.question, "a": a.name, "b": b.name}
         rows.append(columns_of(a) | numbers | named | {"split": split, "p": result.p})

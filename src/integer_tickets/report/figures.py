@@ -53,17 +53,17 @@ BESIDE = {
 
 def save_figures(study: Study, folder: Path) -> list[str]:
     """Write every figure as NAME.svg and NAME.png into `folder`; returns the names."""
-    drawn = {
-        "accuracy_density": accuracy_density,
-        "accuracy_bits": accuracy_bits,
-        "training": training,
-        "controls": controls,
-    }
-    if len(study.tables["lines"]):
-        drawn["connectivity"] = connectivity
+    drawn = {"accuracy_density": accuracy_density, "accuracy_bits": accuracy_bits, "training": training}
+    drawn |= of_tickets(study)
     for name, draw in drawn.items():
         save(draw, study, folder / name)
     return list(drawn)
+
+
+def of_tickets(study: Study) -> dict[str, Callable[[Study], Figure]]:
+    """The figures about tickets that a study has."""
+    drawn: dict[str, Callable[[Study], Figure]] = {"accuracy_density": accuracy_density, "controls": controls}
+    return drawn | ({"connectivity": connectivity} if len(study.tables["lines"]) else {})
 
 
 def save(draw: Callable[[Study], Figure], study: Study, path: Path) -> None:
@@ -77,7 +77,7 @@ def save(draw: Callable[[Study], Figure], study: Study, path: Path) -> None:
 def accuracy_density(study: Study) -> Figure:
     """Tickets along the ladder with their controls; a panel for each attention, a row of panels for each variant."""
     figure, panels = _panels(study)
-    for axes, (attention, variant) in zip(panels, study.ladders, strict=True):
+    for (attention, variant), axes in panels.items():
         rows = study.accuracies(attention=attention, variant=variant)
         tickets = rows[rows["stage"].isin(["train_dense", "prune_rewind"])].sort_values("level")
         colour, label = COLOURS[attention], f"{attention} tickets"
@@ -98,7 +98,7 @@ def accuracy_density(study: Study) -> Figure:
 def accuracy_bits(study: Study) -> Figure:
     """Every kind of model by the size of what is shipped; panels as above."""
     figure, panels = _panels(study)
-    for axes, (attention, variant) in zip(panels, study.ladders, strict=True):
+    for (attention, variant), axes in panels.items():
         rows = study.accuracies(attention=attention, variant=variant).dropna(subset="bits").sort_values("level")
         for weights, (marker, colour) in WEIGHT_STYLES.items():
             own = rows[(rows["weights"] == weights) & ~rows["stage"].isin(ASIDE)]
@@ -119,14 +119,27 @@ def accuracy_bits(study: Study) -> Figure:
     return figure
 
 
-def _panels(study: Study, share_x: bool = True) -> tuple[Figure, list[Axes]]:
-    """A panel for each attention, a row of panels for each variant."""
-    variants, attentions = study.params.grid.variants, study.params.grid.attentions
+def _panels(study: Study, share: bool = True) -> tuple[Figure, dict[tuple[str, str], Axes]]:
+    """A panel for each ladder: a column for each attention, a row for each variant."""
+    variants, attentions = study.variants, study.params.grid.attentions
     figure = Figure(figsize=(max(7.0, 5.2 * len(attentions)), 0.6 + 3.8 * len(variants)), layout="constrained")
-    panels = list(figure.subplots(len(variants), len(attentions), sharex=share_x, sharey=True, squeeze=False).ravel())
-    for axes, (attention, variant) in zip(panels, study.ladders, strict=True):
-        axes.set_title(attention if len(variants) == 1 else f"{attention}, variant {variant}", loc="left")
+    grid = figure.subplots(len(variants), len(attentions), sharex=share, sharey=share, squeeze=False)
+    panels: dict[tuple[str, str], Axes] = {}
+    for row, variant in zip(grid, variants, strict=True):
+        for axes, attention in zip(row, attentions, strict=True):
+            if (attention, variant) in study.ladders:
+                axes.set_title(attention if len(variants) == 1 else f"{attention}, variant {variant}", loc="left")
+                panels[attention, variant] = axes
+            else:
+                axes.set_visible(False)
     return figure, panels
+
+
+def _legend(figure: Figure, panels: list[Axes]) -> None:
+    """One for all panels."""
+    found = [axes.get_legend_handles_labels() for axes in panels]
+    handles = {label: handle for own in found for handle, label in zip(*own, strict=True)}
+    figure.legend(handles.values(), handles, loc="outside upper center", ncols=6, frameon=False, fontsize=9)
 
 
 def _line(
@@ -140,8 +153,9 @@ def _line(
         )  # fmt: skip
 
 
-def _finish(figure: Figure, panels: list[Axes], study: Study, x_label: str) -> None:
+def _finish(figure: Figure, of_ladders: dict[tuple[str, str], Axes], study: Study, x_label: str) -> None:
     """The bag of words, a legend for all panels and the names of the axes."""
+    panels = list(of_ladders.values())
     value = 100 * study.accuracy(stage="baseline", role="tfidf")["mean"]
     low, high = panels[0].get_ylim()
     near = 2 * low - high < value < 2 * high - low
@@ -151,42 +165,38 @@ def _finish(figure: Figure, panels: list[Axes], study: Study, x_label: str) -> N
         else:  # a far line would squeeze all others together
             side = "below" if value < low else "above"
             axes.set_title(f"bag of words: {value:.1f} %, far {side}", loc="right", fontsize=8, color=GREY)
-    found = [axes.get_legend_handles_labels() for axes in panels]
-    handles = {label: handle for own in found for handle, label in zip(*own, strict=True)}
-    figure.legend(handles.values(), handles, loc="outside upper center", ncols=6, frameon=False, fontsize=9)
+    _legend(figure, panels)
     figure.supxlabel(x_label, fontsize=10)
     figure.supylabel(f"accuracy on {study.split}, % (mean ± std over seeds)", fontsize=10)
 
 
 def controls(study: Study) -> Figure:
     """Every control with its interval, and the ticket that it stands beside as a line with a band; panels as above."""
-    figure, panels = _panels(study, share_x=False)
-    levels, kinds = study.params.controls.levels, study.params.controls.kinds
-    for axes, (attention, variant) in zip(panels, study.ladders, strict=True):
+    figure, panels = _panels(study, share=False)
+    longest = 1.0
+    for (attention, variant), axes in panels.items():
         rows, place = study.accuracies(attention=attention, variant=variant), 0.0
-        ticks = {}
-        for part in levels:
-            own = rows[rows["level"] == part.level]
-            ticket = select(own, stage="prune_rewind").iloc[0]
-            top, bottom = place - 0.6, place + len(kinds) - 0.4
-            band = 100 * ticket["low"], 100 * ticket["high"]
-            axes.fill_betweenx([top, bottom], *band, color=COLOURS[attention], alpha=0.15, linewidth=0)
-            label = f"{attention} ticket"
-            axes.plot([100 * ticket["mean"]] * 2, [top, bottom], color=COLOURS[attention], label=label)
-            axes.text(100 * ticket["mean"], top, f"{100 * ticket['density']:.3g} %", ha="center", fontsize=8)
-            for kind in kinds:
-                row = select(own, stage="controls", role=kind).iloc[0]
+        ticks: dict[float, str] = {}
+        for level in study.controlled_levels(attention=attention, variant=variant):
+            own = rows[rows["level"] == level]
+            ticket, beside = select(own, stage="prune_rewind").iloc[0], select(own, stage="controls")
+            ends = [place - 0.6, place + len(beside) - 0.4]
+            axes.fill_betweenx(
+                ends, 100 * ticket["low"], 100 * ticket["high"], color=COLOURS[attention], alpha=0.15, lw=0
+            )
+            axes.plot([100 * ticket["mean"]] * 2, ends, color=COLOURS[attention], label=f"{attention} ticket")
+            axes.text(100 * ticket["mean"], ends[0], f"{100 * ticket['density']:.3g} %", ha="center", fontsize=8)
+            for _, row in beside.iterrows():
                 reach = [[100 * (row["mean"] - row["low"])], [100 * (row["high"] - row["mean"])]]
                 axes.errorbar([100 * row["mean"]], [place], xerr=reach, color=GREY, marker="o", ms=5, capsize=3, lw=1)
-                ticks[place] = kind
+                ticks[place] = row["role"]
                 place += 1
             place += 1
         axes.set_yticks(list(ticks), list(ticks.values()))
         axes.set_ylim(place - 0.5, -1.4)
-    figure.set_figheight(0.8 + len(study.params.grid.variants) * (0.4 + 0.24 * len(levels) * (len(kinds) + 1)))
-    handles = [axes.get_legend_handles_labels() for axes in panels]
-    found = {label: handle for own in handles for handle, label in zip(*own, strict=True)}
-    figure.legend(found.values(), found, loc="outside upper center", ncols=2, frameon=False, fontsize=9)
+        longest = max(longest, place)
+    figure.set_figheight(0.8 + len({variant for _, variant in panels}) * (0.6 + 0.24 * longest))
+    _legend(figure, list(panels.values()))
     confidence = 100 * study.params.evaluate.confidence
     figure.supxlabel(f"accuracy on {study.split}, % (mean and {confidence:.0f} % interval)", fontsize=10)
     return figure
@@ -197,15 +207,14 @@ def connectivity(study: Study) -> Figure:
     figure, panels = _panels(study)
     shades = matplotlib.colormaps["viridis"]
     levels = sorted(study.tables["lines"]["level"].unique())
-    for axes, (attention, variant) in zip(panels, study.ladders, strict=True):
+    for (attention, variant), axes in panels.items():
         for index, level in enumerate(levels):
             own = select(study.tables["lines"], attention=attention, variant=variant, level=level)
             mean = own.groupby("share")["error"].mean()
             colour = shades(0.85 * index / max(1, len(levels) - 1))
             label = f"level {level}" if level else "dense"
             axes.plot(mean.index, 100 * mean, marker=".", color=colour, linewidth=1.4, label=label)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=6, frameon=False, fontsize=9)
+    _legend(figure, list(panels.values()))
     figure.supxlabel("from one training (0) to the other (1)", fontsize=10)
     figure.supylabel("error on selection, %", fontsize=10)
     return figure

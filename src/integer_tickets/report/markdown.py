@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from integer_tickets.report import tables
-from integer_tickets.report.findings import CONTROLS, against, agreement, count, findings, words
+from integer_tickets.report import tables, tickets
+from integer_tickets.report.answers import answers
+from integer_tickets.report.findings import against, agreement, count, findings, words
 from integer_tickets.report.study import Study
-from integer_tickets.report.tables import percent, points
+from integer_tickets.report.tables import percent
 
 
 def report(study: Study) -> str:
@@ -14,14 +15,15 @@ def report(study: Study) -> str:
     sections: dict[str, Callable[[Study], Iterator[str]]] = {
         "What was run": _run,
         "What came out": _findings,
+        "Answers about tickets": answers,
         "All models at a glance": _glance,
-        "Accuracy against density": _ladder,
-        "Controls": _controls,
-        "Connectivity": _connectivity,
+        "Accuracy against density": tickets.ladder,
+        "Controls": tickets.controls,
+        "Connectivity": tickets.connectivity,
         "Integer networks": _integers,
         "What a sentence costs": _costs,
         "What a clock measures": _timings,
-        "Comparisons": _comparisons,
+        "Comparisons": tickets.comparisons,
         "The corpus": _corpus,
         "How the numbers are made": _methods,
     }
@@ -48,19 +50,12 @@ def _run(study: Study) -> Iterator[str]:
         f"model before pruning is called dense. From it a ladder goes down {count(grid.levels, 'level')}: each keeps "
         f"the most important {percent(params.prune.keep, 0)} % of the remaining weights, rewinds them to their values "
         "early in training and trains them again; the result is a ticket. Ways to find tickets: "
-        + words(f"`{name}` ({params.variants[name].weights} weights, {_scope(study, name)})" for name in grid.variants)
+        + words(
+            f"`{name}` ({params.variants[name].weights} weights, {tickets.scope(study, name)})"
+            for name in grid.variants
+        )
         + "."
     )
-
-
-def _scope(study: Study, variant: str) -> str:
-    settings = study.params.variants[variant]
-    prunable = "linear layers and token embedding" if settings.embedding else "linear layers"
-    if settings.pattern == "structure":
-        prunable = "heads and hidden neurons"
-    if settings.pattern == "block":
-        prunable += ", in 1x4 blocks along the input,"
-    return f"{settings.scope} pruning of the {prunable}, rewound to optimiser step {settings.rewind}"
 
 
 def _findings(study: Study) -> Iterator[str]:
@@ -79,6 +74,7 @@ def _glance(study: Study) -> Iterator[str]:
     )
     yield _more_training(study)
     yield "![Accuracy against size](figures/accuracy_bits.svg)"
+    yield "![Training](figures/training.svg)"
 
 
 def _more_training(study: Study) -> str:
@@ -93,55 +89,6 @@ def _more_training(study: Study) -> str:
         f"mask not counted), {words(longer)}. Their gain over a dense model or a ticket can come from that alone; "
         "nothing here shows that it comes from integers or from distillation."
     )
-
-
-def _ladder(study: Study) -> Iterator[str]:
-    yield "![Accuracy against density](figures/accuracy_density.svg)"
-    for variant in study.params.grid.variants:
-        if len(study.params.grid.variants) > 1:
-            yield f"Variant `{variant}`:"
-        yield tables.ladder(study, variant).markdown()
-    prunable = "; ".join(f"`{name}`: {_scope(study, name)}" for name in study.params.grid.variants)
-    yield (
-        f"Density is the kept fraction of the prunable weights ({prunable}). Matching: the lower end of the interval "
-        f"of ticket minus dense lies above {points(-study.params.evaluate.margin)} points."
-    )
-    overlaps = tables.overlaps(study)
-    if overlaps.rows:
-        yield "How alike the masks of different seeds are, beside masks with the same density in each layer:"
-        yield overlaps.markdown()
-    yield "![Training](figures/training.svg)"
-
-
-def _controls(study: Study) -> Iterator[str]:
-    yield (
-        "A control differs from its ticket in one thing. "
-        + "; ".join(f"*{kind}*: {CONTROLS[kind]}" for kind in study.params.controls.kinds)
-        + "."
-    )
-    yield "![Tickets and their controls](figures/controls.svg)"
-    for variant in study.params.grid.variants:
-        if len(study.params.grid.variants) > 1:
-            yield f"Variant `{variant}`:"
-        yield tables.controls(study, variant).markdown()
-    yield (
-        "*Ticket gains*: accuracy of the ticket minus that of its control in percentage points. *p* is corrected over "
-        "all comparisons with the same kind of control."
-    )
-
-
-def _connectivity(study: Study) -> Iterator[str]:
-    lines = study.tables["lines"]
-    if lines.empty:
-        return
-    yield (
-        "A model trained again from the rewind point in another order, and the models on the line between the two: "
-        "masters and grids are interpolated, then rounded anew. The barrier is the most by which the error on the "
-        "selection split rises above the line from one end to the other; where it is near 0 the rewind point decides "
-        "what is found, whatever the noise (Frankle et al. 2020)."
-    )
-    yield "![Error between two trainings](figures/connectivity.svg)"
-    yield tables.barriers(study).markdown()
 
 
 def _integers(study: Study) -> Iterator[str]:
@@ -199,21 +146,6 @@ def timings_page(found: dict[str, Any]) -> str:
         f"shapes.{absent}\n\n"
         f"{tables.timings(found).markdown()}\n"
     )
-
-
-def _comparisons(study: Study) -> Iterator[str]:
-    yield (
-        "All were declared before any result: a minus b in percentage points of accuracy, on the same sentences and "
-        "seed by seed. *p corrected* is Holm's correction over the table. *Matching*: the lower end of the interval "
-        f"lies above {points(-study.params.evaluate.margin)} points. *Within one std*: a is at most one standard "
-        "deviation (of b, over seeds) below b. Integer and distilled networks may have had more epochs than b, as the "
-        "table of all models says."
-    )
-    frame = study.tables["comparisons"]
-    for family, rows in frame.groupby("family", sort=False):
-        yield f"### {str(family).capitalize()}"
-        yield rows["question"].iloc[0]
-        yield tables.comparisons(study, str(family)).markdown()
 
 
 def _corpus(study: Study) -> Iterator[str]:

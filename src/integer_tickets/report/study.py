@@ -43,9 +43,24 @@ class Study:
 
     @property
     def ladders(self) -> list[tuple[str, str]]:
-        """Attention and variant of each ladder, in the order of the grid."""
-        grid = self.params.grid
-        return [(attention, variant) for variant in grid.variants for attention in grid.attentions]
+        """Attention and variant of each ladder that there is, in the order of the grid."""
+        grid, dense = self.params.grid, self.accuracies(stage="train_dense")
+        known = set(zip(dense["attention"], dense["variant"], strict=True))
+        every = [(attention, variant) for variant in grid.variants for attention in grid.attentions]
+        return [ladder for ladder in every if ladder in known]
+
+    @property
+    def variants(self) -> list[str]:
+        """Those of the ladders that there are."""
+        return list(dict.fromkeys(variant for _, variant in self.ladders))
+
+    def attentions(self, variant: str) -> list[str]:
+        """Those whose ladders the study has of a variant."""
+        return [attention for attention, own in self.ladders if own == variant]
+
+    def controlled_levels(self, **place: Any) -> list[int]:
+        """The levels of a ladder that have controls."""
+        return sorted({int(level) for level in self.accuracies(stage="controls", **place)["level"]})
 
     def accuracies(self, **columns: Any) -> pd.DataFrame:
         """Rows of the summary, accuracy on the headline split, of configurations with these values."""

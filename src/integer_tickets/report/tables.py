@@ -91,7 +91,7 @@ def headline(study: Study) -> Table:
 
 def ladder(study: Study, variant: str) -> Table:
     """Accuracy against density, and whether each ticket matches its dense model."""
-    attentions = study.params.grid.attentions
+    attentions = study.attentions(variant)
     header = ["level", "density %", *(f"{a} {what}" for a in attentions for what in ("accuracy %", "matching"))]
     rows = []
     for level in range(study.params.grid.levels + 1):
@@ -112,16 +112,16 @@ def controls(study: Study, variant: str) -> Table:
     confidence = percent(study.params.evaluate.confidence, 0)
     header = ["ticket", "density %", "accuracy %", "control", "density %", "accuracy %"]
     rows = []
-    for attention in study.params.grid.attentions:
-        for part in study.params.controls.levels:
-            place = {"attention": attention, "variant": variant, "level": part.level}
-            ticket = study.accuracy(stage="prune_rewind", **place)
-            for kind in study.params.controls.kinds:
-                control, found = study.accuracy(stage="controls", role=kind, **place), study.compared(kind, **place)
-                verdict = found.iloc[0]
+    for attention in study.attentions(variant):
+        place = {"attention": attention, "variant": variant}
+        for level in study.controlled_levels(**place):
+            ticket = study.accuracy(stage="prune_rewind", level=level, **place)
+            for _, control in study.accuracies(stage="controls", level=level, **place).iterrows():
+                verdict = study.compared(control["role"], level=level, **place).iloc[0]
                 gain = [points(verdict["difference"]), f"{points(verdict['low'])} to {points(verdict['high'])}"]
                 sides = [[percent(row["density"], 1), spread(row)] for row in (ticket, control)]
-                rows.append([ticket["name"], *sides[0], kind, *sides[1], *gain, probability(verdict["p_holm"])])
+                gain.append(probability(verdict["p_holm"]))
+                rows.append([ticket["name"], *sides[0], control["role"], *sides[1], *gain])
     return Table([*header, "ticket gains", f"{confidence} % interval", "p corrected"], rows)
 
 

@@ -1,0 +1,75 @@
+"""The answers of all models of a run on its headline split, kept so that several runs can be judged as one."""
+
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from integer_tickets.errors import UserError
+from integer_tickets.evaluation.collect import Configuration
+from integer_tickets.evaluation.metrics import Array
+from integer_tickets.files import read_json, write_bytes, write_json
+
+BASELINE = -1
+"""The seed of what has none, and stands beside every seed of others."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What one model says. columns: of the tidy table, which say what model it is; predictions: classes (rows,)."""
+
+    configuration: Configuration
+    seed: int
+    columns: dict[str, Any]
+    predictions: Array
+
+
+def save_answers(folder: Path, split: str, labels: Array, models: Sequence[Answers]) -> None:
+    """answers.npz (labels, and the predictions by number) and answers.json (which models they are of)."""
+    content = io.BytesIO()
+    arrays = {str(i): model.predictions.astype(np.uint16) for i, model in enumerate(models)}
+    np.savez_compressed(content, labels=labels.astype(np.uint16), **arrays)  # type: ignore[arg-type]
+    write_bytes(folder / "answers.npz", content.getvalue())
+    named = [
+        {"configuration": asdict(model.configuration), "seed": model.seed, "columns": model.columns} for model in models
+    ]
+    write_json(folder / "answers.json", {"split": split, "models": named})
+
+
+def load_answers(folder: Path) -> tuple[str, Array, list[Answers]]:
+    """Split, labels (rows,) and models. UserError where the files are none of these."""
+    try:
+        named = read_json(folder / "answers.json")
+        with np.load(folder / "answers.npz", allow_pickle=False) as file:
+            arrays = {name: file[name].astype(np.int64) for name in file.files}
+        models = [
+            Answers(Configuration(**own["configuration"]), own["seed"], own["columns"], arrays[str(i)])
+            for i, own in enumerate(named["models"])
+        ]
+        return named["split"], arrays["labels"], models
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder}: not the answers of a run ({error})") from None
+
+
+def merged(folders: Iterable[Path]) -> tuple[str, Array, dict[Configuration, list[Answers]]]:
+    """Split, labels and the models of all runs by configuration, seeds in order; what several runs have counts once.
+
+    UserError where the runs are not of one corpus.
+    """
+    split, known = "", np.zeros(0, np.int64)
+    found: dict[tuple[Configuration, int], Answers] = {}
+    for folder in folders:
+        own, labels, models = load_answers(folder)
+        if split and (own != split or not np.array_equal(known, labels)):
+            raise UserError(f"{folder}: its sentences are not those of the runs before")
+        split, known = own, labels
+        found |= {(model.configuration, model.seed): model for model in models}
+    if not found:
+        raise UserError("no runs to judge")
+    groups: dict[Configuration, list[Answers]] = {}
+    for model in found.values():
+        groups.setdefault(model.configuration, []).append(model)
+    return split, known, {name: sorted(group, key=lambda model: model.seed) for name, group in groups.items()}

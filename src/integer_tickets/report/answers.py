@@ -1,0 +1,116 @@
+"""The questions about tickets that a study can answer, in words; each verdict is computed from its comparisons."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from integer_tickets.report.findings import SIGNIFICANT, words
+from integer_tickets.report.study import Study
+from integer_tickets.report.tables import percent, points, probability
+
+RANDOM = ("reinit", "shuffled", "random")
+"""Controls that a winning ticket must stand above: new weights, and places drawn at random."""
+
+
+def answers(study: Study) -> Iterator[str]:
+    """A paragraph of Markdown for every question about which the study has something to say."""
+    for question, answer in (
+        ("Does a winning ticket exist, and down to which density?", _winning),
+        ("Is a ticket found in integers better than one quantized later?", _found_in_integers),
+        ("Does rewinding matter?", _rewinding),
+        ("What do 1x4 blocks cost?", _blocks),
+        ("What does removing heads and neurons cost?", _structure),
+        ("How do tickets compare with a small dense network of equal bytes?", _small),
+    ):
+        found = list(answer(study))
+        if found:
+            yield f"**{question}** {' '.join(found)}"
+
+
+def _winning(study: Study) -> Iterator[str]:
+    for attention, variant in study.ladders:
+        place = {"attention": attention, "variant": variant}
+        name = study.accuracy(stage="train_dense", **place)["name"]
+        verdicts = study.compared("pruning", **place)
+        matching = {int(level) for level in verdicts.loc[verdicts["matching"], "level"]}
+        controlled = {level: _controls(study, level, place) for level in study.controlled_levels(**place)}
+        above = {level for level, found in controlled.items() if found and all(good for _, good, _ in found)}
+        winning = sorted(matching & above)
+        if winning:
+            density = study.accuracy(stage="prune_rewind", level=winning[-1], **place)["density"]
+            yield (
+                f"`{name}`: yes, down to {percent(density, 1)} % (level {winning[-1]}), where the ticket matches its "
+                f"dense model and stands above {words(kind for kind, _, _ in controlled[winning[-1]])} with a "
+                f"corrected p below {SIGNIFICANT}."
+            )
+        elif not controlled or not any(controlled.values()):
+            continue
+        else:
+            yield f"`{name}`: no. {' '.join(_why_not(study, place, controlled, matching))}"
+
+
+def _controls(study: Study, level: int, place: dict[str, str]) -> list[tuple[str, bool, pd.Series]]:
+    """Of the random controls of a level: kind, whether the ticket is significantly above it, the comparison."""
+    found = []
+    for kind in RANDOM:
+        for _, row in study.compared(kind, level=level, **place).iterrows():
+            found.append((kind, bool(row["difference"] > 0 and row["p_holm"] < SIGNIFICANT), row))
+    return found
+
+
+def _why_not(
+    study: Study, place: dict[str, str], controlled: dict[int, list[tuple[str, bool, pd.Series]]], matching: set[int]
+) -> Iterator[str]:
+    for level, found in controlled.items():
+        density = percent(study.accuracy(stage="prune_rewind", level=level, **place)["density"], 1)
+        missed = [
+            f"{kind} ({points(row['difference'])}, p {probability(row['p_holm'])})" for kind, ok, row in found if not ok
+        ]
+        reasons = [] if level in matching else ["it does not match the dense model"]
+        reasons += [f"it is not significantly above {words(missed)}"] if missed else []
+        yield f"At {density} % {words(reasons)}."
+
+
+def _verdicts(study: Study, family: str, better: str, worse: str) -> Iterator[str]:
+    """For each ladder with comparisons of a family: the differences by density, and how many are significant."""
+    for attention, variant in study.ladders:
+        rows = study.compared(family, attention=attention, variant=variant).sort_values("level")
+        if rows.empty:
+            continue
+        place = {"attention": attention, "variant": variant, "stage": "prune_rewind"}
+        parts, ups, downs = [], 0, 0
+        for _, row in rows.iterrows():
+            density = study.accuracy(level=row["level"], **place)["density"]
+            parts.append(f"{points(row['difference'])} at {percent(density, 1)} % (p {probability(row['p_holm'])})")
+            ups += int(row["difference"] > 0 and row["p_holm"] < SIGNIFICANT)
+            downs += int(row["difference"] < 0 and row["p_holm"] < SIGNIFICANT)
+        verdict = f"{better} {ups}, {worse} {downs} of {len(rows)} times, significantly"
+        yield f"`{attention} {variant}`: {verdict}; points of accuracy {', '.join(parts)}."
+
+
+def _found_in_integers(study: Study) -> Iterator[str]:
+    yield from _verdicts(study, "found in integers", "better", "worse")
+
+
+def _rewinding(study: Study) -> Iterator[str]:
+    for family, against in (
+        ("rewind", "Beside a ladder rewound to initialisation"),
+        ("reinit", "Beside fresh weights"),
+        ("lr_rewind", "Beside trained weights whose schedule alone is rewound"),
+        ("finetune", "Beside fine-tuning"),
+    ):
+        found = list(_verdicts(study, family, "better", "worse"))
+        if found:
+            yield f"{against}: {' '.join(found)}"
+
+
+def _blocks(study: Study) -> Iterator[str]:
+    yield from _verdicts(study, "blocks", "more accurate", "less accurate")
+
+
+def _structure(study: Study) -> Iterator[str]:
+    yield from _verdicts(study, "structure", "more accurate", "less accurate")
+
+
+def _small(study: Study) -> Iterator[str]:
+    yield from _verdicts(study, "small", "the ticket better", "worse")

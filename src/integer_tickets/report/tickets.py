@@ -1,0 +1,107 @@
+"""What the report says of tickets, section by section; and the page of a study whose runs are judged as one."""
+
+from collections.abc import Callable, Iterator
+
+from integer_tickets.report import tables
+from integer_tickets.report.answers import answers
+from integer_tickets.report.findings import CONTROLS, count, words
+from integer_tickets.report.study import Study
+from integer_tickets.report.tables import percent, points
+
+
+def page(study: Study, runs: list[str]) -> str:
+    """The page of several runs as Markdown."""
+    sections: dict[str, Callable[[Study], Iterator[str]]] = {
+        "Answers": answers,
+        "Accuracy against density": ladder,
+        "Controls": controls,
+        "Connectivity": connectivity,
+        "Comparisons": comparisons,
+    }
+    grid = study.params.grid
+    seeds = sorted(study.accuracies(stage="train_dense")["seeds"].unique())
+    written = [
+        f"# Tickets: {study.statistics['corpus']}",
+        f"Judged as one: {count(len(runs), 'run')} ({', '.join(runs)}), {words(str(int(n)) for n in seeds)} seeds a "
+        f"ladder; each level keeps {percent(study.params.prune.keep, 0)} % of the weights, "
+        f"{count(grid.levels, 'level')}. All accuracies are those on the {study.split} split, which took no part in any choice.",
+    ]
+    for title, section in sections.items():
+        blocks = list(section(study))
+        if blocks:
+            written.append("\n\n".join([f"## {title}", *blocks]))
+    return "\n\n".join(written) + "\n"
+
+
+def scope(study: Study, variant: str) -> str:
+    settings = study.params.variants[variant]
+    prunable = "linear layers and token embedding" if settings.embedding else "linear layers"
+    if settings.pattern == "structure":
+        prunable = "heads and hidden neurons"
+    if settings.pattern == "block":
+        prunable += ", in 1x4 blocks along the input,"
+    return f"{settings.scope} pruning of the {prunable}, rewound to optimiser step {settings.rewind}"
+
+
+def ladder(study: Study) -> Iterator[str]:
+    yield "![Accuracy against density](figures/accuracy_density.svg)"
+    for variant in study.variants:
+        if len(study.variants) > 1:
+            yield f"Variant `{variant}`:"
+        yield tables.ladder(study, variant).markdown()
+    prunable = "; ".join(f"`{name}`: {scope(study, name)}" for name in study.variants)
+    yield (
+        f"Density is the kept fraction of the prunable weights ({prunable}). Matching: the lower end of the interval "
+        f"of ticket minus dense lies above {points(-study.params.evaluate.margin)} points."
+    )
+    overlaps = tables.overlaps(study)
+    if overlaps.rows:
+        yield "How alike the masks of different seeds are, beside masks with the same density in each layer:"
+        yield overlaps.markdown()
+
+
+def controls(study: Study) -> Iterator[str]:
+    yield (
+        "A control differs from its ticket in one thing. "
+        + "; ".join(f"*{kind}*: {what}" for kind, what in CONTROLS.items() if len(study.compared(kind)))
+        + "."
+    )
+    yield "![Tickets and their controls](figures/controls.svg)"
+    for variant in study.variants:
+        table = tables.controls(study, variant)
+        if table.rows:
+            yield f"Variant `{variant}`:"
+            yield table.markdown()
+    yield (
+        "*Ticket gains*: accuracy of the ticket minus that of its control in percentage points. *p* is corrected over "
+        "all comparisons with the same kind of control."
+    )
+
+
+def connectivity(study: Study) -> Iterator[str]:
+    lines = study.tables["lines"]
+    if lines.empty:
+        return
+    yield (
+        "A model trained again from the rewind point in another order, and the models on the line between the two: "
+        "masters and grids are interpolated, then rounded anew. The barrier is the most by which the error on the "
+        "selection split rises above the line from one end to the other; where it is near 0 the rewind point decides "
+        "what is found, whatever the noise (Frankle et al. 2020)."
+    )
+    yield "![Error between two trainings](figures/connectivity.svg)"
+    yield tables.barriers(study).markdown()
+
+
+def comparisons(study: Study) -> Iterator[str]:
+    yield (
+        "All were declared before any result: a minus b in percentage points of accuracy, on the same sentences and "
+        "seed by seed. *p corrected* is Holm's correction over the table. *Matching*: the lower end of the interval "
+        f"lies above {points(-study.params.evaluate.margin)} points. *Within one std*: a is at most one standard "
+        "deviation (of b, over seeds) below b. Integer and distilled networks may have had more epochs than b, as the "
+        "table of all models says."
+    )
+    frame = study.tables["comparisons"]
+    for family, rows in frame.groupby("family", sort=False):
+        yield f"### {str(family).capitalize()}"
+        yield rows["question"].iloc[0]
+        yield tables.comparisons(study, str(family)).markdown()

@@ -1,0 +1,68 @@
+"""Judge all runs of a study as one: `python -m stages.judge NAME`, into reports/studies/NAME."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from integer_tickets.errors import UserError
+from integer_tickets.evaluation.answers import merged
+from integer_tickets.evaluation.collect import RESULT_COLUMNS, result_rows
+from integer_tickets.evaluation.summary import COMPARISON_COLUMNS, columns_of, comparison_rows, summary_rows
+from integer_tickets.files import read_json, write_text
+from integer_tickets.params import Params, parse_params
+from integer_tickets.report.figures import of_tickets, save
+from integer_tickets.report.study import Study, read_table
+from integer_tickets.report.tickets import page
+from stages.evaluate import right_answers, sizes_of, write_table
+from stages.presets import ROOT, with_preset
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m stages.judge", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("name", help="of a preset whose runs are in reports/studies/NAME/runs")
+    name = parser.parse_args().name
+    try:
+        judge(parse_params(with_preset(name, []), name), ROOT / "reports" / "studies" / name)
+    except UserError as error:
+        raise SystemExit(f"judge: {error}") from None
+
+
+def judge(params: Params, folder: Path) -> None:
+    """Write results, summary, comparisons, tables, figures and a page of all runs in `folder / "runs"`."""
+    runs = sorted(path for path in (folder / "runs").glob("*") if path.is_dir())
+    split, labels, groups = merged(runs)
+    statistics = read_json(runs[0] / "statistics.json")
+    classes = len(statistics["labels"])
+    results, summary = [], []
+    for configuration, models in groups.items():
+        own = [
+            row
+            for model in models
+            for row in result_rows(model.columns, {split: model.predictions}, {split: labels}, classes)
+        ]
+        columns = [model.columns for model in models]
+        sizes = {"bits": columns[0]["bits"]} if configuration.stage == "baseline" else sizes_of(columns)
+        predictions = {split: np.stack([model.predictions for model in models])}
+        fixed = columns_of(configuration) | sizes
+        results += [{"corpus": statistics["corpus"], **row} for row in own]
+        summary += summary_rows(fixed, own, predictions, {split: labels}, classes, params.evaluate)
+    right = right_answers((model for models in groups.values() for model in models), labels)
+    write_table(folder / "results.csv", results, RESULT_COLUMNS)
+    write_table(folder / "summary.csv", summary)
+    write_table(folder / "comparisons.csv", comparison_rows(right, split, params), COMPARISON_COLUMNS)
+    for name in ("overlaps", "lines"):
+        frames = [frame for run in runs if len(frame := read_table(run / f"{name}.csv"))]
+        frame = pd.concat(frames) if frames else read_table(runs[0] / f"{name}.csv")
+        write_text(folder / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
+    tables = {name: read_table(folder / f"{name}.csv") for name in ("summary", "comparisons", "overlaps", "lines")}
+    study = Study(params, statistics, {}, tables)
+    for name, draw in of_tickets(study).items():
+        save(draw, study, folder / "figures" / name)
+    write_text(folder / "report.md", page(study, [run.name for run in runs]))
+    print(f"{len(runs)} runs judged as one: {folder / 'report.md'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""Several runs of a study judged as one give what one run of all of it gives."""
+
+import contextlib
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from integer_tickets.errors import UserError
+from stages import evaluate
+from stages.judge import judge
+from stages.study import copy_run
+from tests.evaluation.fake_study import fake_checkout, fake_params
+
+RUNS = {
+    "first": {"grid": {"seeds": [0, 1]}},
+    "inhibitor": {"grid": {"seeds": [2], "attentions": ["inhibitor"]}},
+    "softmax": {"grid": {"seeds": [2], "attentions": ["softmax"]}},
+}
+
+
+def evaluated(folder: Path, changes: dict | None = None) -> Path:
+    fake_checkout(folder, changes)
+    (folder / "dvc.lock").write_text("stages: {}\n")
+    with contextlib.chdir(folder):
+        evaluate.main()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> tuple[Path, Path]:
+    """The evaluation of all at once, and the folder of the runs judged as one."""
+    top = tmp_path_factory.mktemp("judge")
+    whole = evaluated(top / "whole")
+    for name, changes in RUNS.items():
+        copy_run(evaluated(top / name, changes), top / "study" / "runs" / name)
+    judge(fake_params(), top / "study")
+    return whole / "artifacts" / "evaluation", top / "study"
+
+
+def rows(path: Path, split: str = "test") -> pd.DataFrame:
+    frame = pd.read_csv(path)
+    frame = frame[frame["split"] == split]
+    return frame.sort_values([column for column in ("name", "family", "a", "b", "metric") if column in frame])
+
+
+@pytest.mark.parametrize("name", ["summary", "comparisons"])
+def test_the_numbers_are_those_of_one_run(study, name):
+    whole, parts = (rows(folder / f"{name}.csv").reset_index(drop=True) for folder in study)
+    pd.testing.assert_frame_equal(whole, parts)
+
+
+def test_the_page_and_the_figures(study):
+    _, folder = study
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    assert "Judged as one: 3 runs (first, inhibitor, softmax), 3 seeds a ladder" in text
+    assert "**Does a winning ticket exist, and down to which density?** `inhibitor dense`: " in text
+    for name in ("accuracy_density", "controls", "connectivity"):
+        assert f"figures/{name}.svg" in text and (folder / "figures" / f"{name}.svg").exists()
+
+
+def test_runs_that_are_missing_are_named(tmp_path):
+    with pytest.raises(UserError, match="no runs"):
+        judge(fake_params(), tmp_path)
