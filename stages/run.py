@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def main() -> None:
         load_params()  # a fault in params.yaml is said once, before anything starts
         # First of all the hashes of the code: they tell which items a change of code concerns at all.
         subprocess.run([*DVC, "repro", "--quiet", "--single-item", "sources"], check=True)
-        waiting, order = stale_items(arguments.targets)
+        waiting, order, commands = stale_items(arguments.targets)
     except (DvcException, UserError) as error:
         raise SystemExit(f"run: {error}") from None
     except subprocess.CalledProcessError as error:  # DVC has said why
@@ -57,7 +58,8 @@ def main() -> None:
     # Stages call `python`: let it be this one, whether or not its environment is activated.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     if waiting:
-        print(f"{len(waiting)} items to run, {arguments.jobs} at a time", flush=True)
+        said = [f"{len(waiting)} items to run, {arguments.jobs} at a time", *cost(waiting, commands, arguments.jobs)]
+        print(": ".join(said), flush=True)
     known = known_items()
     try:
         if waiting and not run(waiting, arguments.jobs):
@@ -72,21 +74,31 @@ def main() -> None:
     raise SystemExit(status)
 
 
-def stale_items(targets: list[str]) -> tuple[dict[str, set[str]], list[str]]:
-    """Items that must run, or whose inputs are about to change, each with those of them it waits for; and all items.
+def cost(waiting: Iterable[str], commands: Mapping[str, str], jobs: int) -> list[str]:
+    """What the stage cost says of these items, nothing where none of them trains."""
+    own = "\n".join(commands[name] for name in waiting)
+    command = [sys.executable, "-m", "stages", "cost", str(jobs)]
+    done = subprocess.run(command, input=own, capture_output=True, text=True, check=False)
+    return done.stdout.splitlines() if done.returncode == 0 else []  # what is wrong the items themselves will say
 
-    Both in the order of `dvc repro`. DvcException where a target is none.
+
+def stale_items(targets: list[str]) -> tuple[dict[str, set[str]], list[str], dict[str, str]]:
+    """Items that must run, or whose inputs are about to change, each with those of them it waits for; all items; and
+    the command of each.
+
+    In the order of `dvc repro`. DvcException where a target is none.
     """
     with Repo(".") as repo:
         graph = repo.index.graph
         order = [stage.addressing for stage in plan_repro(graph, collect_stages(repo, targets or ["dvc.yaml"]))]
         needs = {stage.addressing: {up.addressing for up in graph.successors(stage)} for stage in graph}
+        commands = {stage.addressing: str(stage.cmd or "") for stage in graph}
         changed = repo.status()
     stale: set[str] = set()
     for name in order:
         if name in changed or needs[name] & stale:
             stale.add(name)
-    return {name: needs[name] & stale for name in order if name in stale}, order
+    return {name: needs[name] & stale for name in order if name in stale}, order, commands
 
 
 def distances(needs: dict[str, set[str]]) -> dict[str, int]:

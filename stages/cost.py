@@ -1,0 +1,120 @@
+"""What a run is about to cost: `python -m stages cost JOBS` reads the commands of its items and says it in one line.
+
+The time is that of a few steps on made-up sentences, measured here, times the steps that the trainings will take.
+"""
+
+import sys
+import tempfile
+import time
+from argparse import ArgumentParser
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+
+from integer_tickets.data.batches import Split, pad
+from integer_tickets.files import read_json
+from integer_tickets.model.quantized import QuantizedTransformer
+from integer_tickets.model.transformer import initialise
+from integer_tickets.params import WEIGHT_NAMES, Params, load_params, own_bits
+from integer_tickets.seeds import generator
+from integer_tickets.training.loop import train
+from integer_tickets.training.state import fresh_state
+from stages.models import DATA, build, ladder_schedule, prepare_torch
+
+STEPS, WARM = 8, 3
+ITEM = 3.0  # seconds that starting and ending an item takes beside its trainings
+
+
+@dataclass(frozen=True)
+class Work:
+    """Trainings of one kind that an item makes: weights as in params, `passes` over the train text in each."""
+
+    attention: str
+    weights: str
+    trainings: int
+    passes: int
+    batch: int
+
+
+def main() -> None:
+    params, jobs = load_params(), int(sys.argv[1])
+    commands = [line for line in sys.stdin.read().splitlines() if line]
+    works = [work for command in commands for work in work_of(command, params)]
+    trainings, passes = (sum(getattr(work, what) for work in works) for what in ("trainings", "passes"))
+    if trainings:
+        print(
+            f"{trainings} trainings, {passes} passes over the train text{_estimate(params, works, len(commands), jobs)}"
+        )
+
+
+def work_of(command: str, params: Params) -> Iterator[Work]:
+    """The trainings of one item, by the command that runs it."""
+    stage, *words = command.partition(" stages ")[2].split()
+    parser = ArgumentParser()
+    for name in ("attention", "variant", "levels"):
+        parser.add_argument(f"--{name}", default="")
+    own = parser.parse_known_args(words)[0]
+    batch = params.train.batch
+    if stage == "teacher":
+        yield Work("softmax", "float", 1, params.teacher.epochs, batch)
+    if not own.variant:
+        return
+    variant = params.variants[own.variant]
+    epochs = variant.epochs or params.train.epochs
+    if stage in ("train_dense", "controls", "connectivity"):
+        yield Work(own.attention, variant.weights, 1, epochs, batch)
+    if stage == "prune_rewind":
+        first, last = map(int, own.levels.split("-"))
+        yield Work(own.attention, variant.weights, last - first + 1, (last - first + 1) * epochs, batch)
+    for name, block in (("quantize", params.quantize), ("distill", params.distill)):
+        if stage == name and (name == "distill" or variant.weights == "float"):
+            for bits in own_bits(variant, block.bits):
+                yield Work(own.attention, WEIGHT_NAMES[bits], 1, block.epochs, block.batch)
+
+
+def _estimate(params: Params, works: Iterable[Work], items: int, jobs: int) -> str:
+    """As in `, about 5 minutes`; nothing where the size of the corpus is not known yet."""
+    statistics = DATA / "statistics.json"
+    if statistics.exists():
+        found = read_json(statistics)["splits"]["train"]
+        rows, length = found["rows"], found["tokens"]["mean"]
+    elif params.data.source == "builtin":
+        rows, length = params.language.train, params.tokenizer.positions / 2
+    else:
+        return ""
+    length, pace = max(1, min(round(length), params.tokenizer.positions)), {}
+    seconds = ITEM * items
+    for work in works:
+        key = work.attention, work.weights, work.batch
+        if key not in pace:
+            pace[key] = seconds_a_step(params, *key, length)
+        seconds += pace[key] * work.passes * rows / work.batch
+    minutes = max(1, round(seconds / min(jobs, items) / 60))
+    return f", about {minutes} minute{'s' if minutes > 1 else ''}"
+
+
+def seconds_a_step(params: Params, attention: str, weights: str, batch: int, length: int) -> float:
+    """Of training on sentences of that many tokens."""
+    prepare_torch(params, trains=False)
+    tokenizer = SimpleNamespace(size=params.tokenizer.size, positions=params.tokenizer.positions)
+    corpus: Any = SimpleNamespace(tokenizer=tokenizer, labels=("no", "yes"))
+    variant = next((name for name, own in params.variants.items() if own.weights == weights), params.grid.variants[0])
+    model = build(params, corpus, attention, weights, variant)
+    initialise(model, generator("cost"))
+    rows = (STEPS + 1) * batch
+    ids = generator("cost", 1).integers(3, tokenizer.size, rows * length).astype(np.int32)
+    split = Split(ids, np.arange(rows + 1) * length, np.zeros(rows, np.int64))
+    if isinstance(model, QuantizedTransformer):
+        some = pad(split, np.arange(16))
+        model.calibrate([(torch.from_numpy(some[0]), torch.from_numpy(some[1]))])
+    schedule, begin = ladder_schedule(params, 0), 0.0
+    for steps in (WARM, STEPS):
+        begin = time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder:
+            train(model, fresh_state(model), split, split, schedule, {}, Path(folder), until=steps, label="cost")
+    return (time.perf_counter() - begin) / STEPS
