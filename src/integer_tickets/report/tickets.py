@@ -24,8 +24,8 @@ def page(study: Study, runs: list[str]) -> str:
         f"# Tickets: {study.statistics['corpus']}",
         f"Judged as one: {count(len(runs), 'run')} ({', '.join(runs)}), {words(str(int(n)) for n in seeds)} seeds a "
         f"ladder; each level keeps {percent(study.params.prune.keep, 0)} % of the weights, "
-        f"{count(grid.levels, 'level')}. All accuracies are those on the {study.split} split, which took no part in any "
-        "choice.",
+        f"{count(grid.levels, 'level')}. All accuracies are those on the {study.split} split, which took no part in "
+        "any choice.",
     ]
     for title, section in sections.items():
         blocks = list(section(study))
