@@ -47,9 +47,8 @@ def main() -> None:
     works = [work for command in commands for work in work_of(command, params)]
     trainings, passes = (sum(getattr(work, what) for work in works) for what in ("trainings", "passes"))
     if trainings:
-        print(
-            f"{trainings} trainings, {passes} passes over the train text{_estimate(params, works, len(commands), jobs)}"
-        )
+        said = _estimate(params, works, len(commands), jobs)
+        print(f"{trainings} trainings, {passes} passes over the train text{said}")
 
 
 def work_of(command: str, params: Params) -> Iterator[Work]:
@@ -66,7 +65,7 @@ def work_of(command: str, params: Params) -> Iterator[Work]:
         return
     variant = params.variants[own.variant]
     epochs = variant.epochs or params.train.epochs
-    if stage in ("train_dense", "controls", "connectivity"):
+    if stage in ("train_dense", "controls", "transfer", "connectivity"):
         yield Work(own.attention, variant.weights, 1, epochs, batch)
     if stage == "prune_rewind":
         first, last = map(int, own.levels.split("-"))

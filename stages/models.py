@@ -116,11 +116,13 @@ def item_from_arguments(stage: str, params: Params) -> Item:
         levels = {segment.id: f"{segment.first}-{segment.last}" for segment in params.grid.segments}
         parser.add_argument("--segment", required=True, choices=list(levels))
         parser.add_argument("--levels", required=True, choices=list(levels.values()))
-    elif stage in ("controls", "connectivity", "quantize", "distill"):
+    elif stage in ("controls", "transfer", "connectivity", "quantize", "distill"):
         chosen = [part.level for part in getattr(params, stage).levels]
         parser.add_argument("--level", required=True, type=int, choices=chosen)
     if stage == "controls":
         parser.add_argument("--kind", required=True, choices=params.controls.kinds)
+    elif stage == "transfer":
+        parser.add_argument("--kind", required=True, choices=sorted({part.id for part in params.transfer.sources}))
     arguments = vars(parser.parse_args())
     arguments.pop("levels", None)  # for DVC, which compares commands: a segment cut elsewhere is another one
     return Item(**arguments)

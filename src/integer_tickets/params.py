@@ -215,6 +215,19 @@ class Controls(Block):
     finetune: Positive
 
 
+class Source(Block):
+    """Masks found elsewhere: those of PREFIX-VARIANT-SEED/SEGMENT/level_N, tried on the models of one attention."""
+
+    id: Name
+    attention: Attention
+    prefix: str
+
+
+class Transfer(Block):
+    levels: list[Level]
+    sources: list[Source]
+
+
 class Connectivity(Block):
     levels: list[Level]
     points: int = Field(ge=3)
@@ -268,6 +281,7 @@ class Params(Block):
     train: Train
     prune: Prune
     controls: Controls
+    transfer: Transfer
     connectivity: Connectivity
     quantize: Quantize
     distill: Distill
@@ -280,7 +294,7 @@ class Params(Block):
         for name in self.grid.variants:
             if name not in self.variants:
                 raise ValueError(f"grid.variants names {name!r}, but variants has only {sorted(self.variants)}")
-        for where in ("controls", "connectivity", "quantize", "distill"):
+        for where in ("controls", "transfer", "connectivity", "quantize", "distill"):
             levels = getattr(self, where).levels
             for part in levels:
                 segment = self.grid.segment_of(part.level)
@@ -292,6 +306,13 @@ class Params(Block):
                 raise ValueError(f"{where}.levels names a level twice")
         if any(part.level == 0 for part in self.controls.levels):
             raise ValueError("controls.levels: level 0 is dense and has no mask to compare with")
+        if any(part.level == 0 for part in self.transfer.levels):
+            raise ValueError("transfer.levels: level 0 is dense and has no mask to try elsewhere")
+        for source in self.transfer.sources:
+            if source.attention not in self.grid.attentions:
+                raise ValueError(f"transfer.sources: {source.id!r} is for {source.attention}, not in grid.attentions")
+        if len({(source.id, source.attention) for source in self.transfer.sources}) < len(self.transfer.sources):
+            raise ValueError("transfer.sources names something twice")
         for part in self.controls.levels:
             before = f"{self.grid.segment_of(part.level - 1)}/level_{part.level - 1}"
             if part.before != before:

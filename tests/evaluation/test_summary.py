@@ -22,7 +22,7 @@ def configurations(changes=None):
 
 
 def declared_of(changes=None):
-    return declared(configurations(changes), fake_params(changes).variants)
+    return declared(configurations(changes), fake_params(changes))
 
 
 def test_every_declared_question_is_asked():

@@ -18,7 +18,7 @@ from integer_tickets.integer import artefact
 from integer_tickets.params import Kind, merge
 from integer_tickets.tickets.masks import density
 from integer_tickets.tickets.structure import sizes_of, units_of
-from integer_tickets.training.state import load_model, load_state
+from integer_tickets.training.state import load_model, load_state, save_model
 from stages import (
     connectivity,
     controls,
@@ -30,6 +30,7 @@ from stages import (
     report,
     teacher,
     train_dense,
+    transfer,
 )
 from tests.stages.conftest import ROOT, SMALL
 
@@ -47,6 +48,10 @@ CHANGES = {
     "model": {"layers": 2, "heads": HEADS},
     "controls": {"kinds": KINDS},
     "connectivity": {"levels": [{"level": 0, "segment": "dense"}, {"level": 2, "segment": "upper"}]},
+    "transfer": {
+        "levels": [{"level": 2, "segment": "upper"}],
+        "sources": [{"id": "softmax", "attention": "inhibitor", "prefix": "artifacts/ladder/softmax"}],
+    },
     "quantize": {"bits": [4]},
     "distill": {"bits": [4]},
 }
@@ -82,6 +87,10 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 run(stage, *item, "--level", "2")
             for kind in KINDS:
                 run(controls, *item, "--level", "2", "--kind", kind)
+        for attention, variant in ITEMS:
+            if attention == "inhibitor":
+                item = ["--attention", attention, "--variant", variant, "--seed", "0"]
+                run(transfer, *item, "--level", "2", "--kind", "softmax")
         run(evaluate)
         run(report)
     return folder
@@ -134,7 +143,7 @@ def test_the_results_say_what_was_pruned(study):
     results = pd.read_csv(study / "artifacts" / "evaluation" / "results.csv")
     rows = results[(results["split"] == "test") & (results["metric"] == "accuracy")]
     ladder = rows[rows["variant"].notna()]
-    assert set(ladder["pattern"]) == {"structure"} and len(ladder) == len(ITEMS) * (8 + len(KINDS))
+    assert set(ladder["pattern"]) == {"structure"} and len(ladder) == len(ITEMS) * (8 + len(KINDS)) + 2
     own = ladder[(ladder["variant"] == "structure") & (ladder["attention"] == "inhibitor")].set_index(["role", "level"])
     floats = own[own["weights"] == "float"]
     assert floats.loc[("dense", 0), "bits"] > floats.loc[("ticket", 1), "bits"] > floats.loc[("ticket", 2), "bits"]
@@ -142,6 +151,31 @@ def test_the_results_say_what_was_pruned(study):
     assert floats.loc[("ticket", 2), "bits"] == 32 * info["parameters"]
     text = (study / "reports" / "report.md").read_text()
     assert "global pruning of the heads and hidden neurons, rewound to optimiser step 4" in text
+
+
+@pytest.mark.parametrize("variant", ["structure", "int8"])
+def test_a_mask_of_the_other_attention(study, variant):
+    artifacts = study / "artifacts"
+    place = artifacts / "controls" / f"inhibitor-{variant}-0" / "level_2" / "from_softmax"
+    _, masks = load_model(place / "model.safetensors")
+    _, other = load_model(artifacts / "ladder" / f"softmax-{variant}-0" / "upper" / "level_2" / "model.safetensors")
+    assert sizes(masks) == sizes(other)
+    assert all(torch.equal(masks[name], mask) for name, mask in other.items())
+    info = read_json(place / "info.json")
+    assert info["role"] == "from_softmax" and info["mask_from"] == f"artifacts/ladder/softmax-{variant}-0/upper/level_2"
+
+
+def test_masks_of_another_shape_are_refused(study, tmp_path, monkeypatch):
+    shutil.copytree(study, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    folder = Path("artifacts/ladder/softmax-structure-0/upper/level_2")
+    weights, masks = load_model(folder / "model.safetensors")
+    save_model(folder / "model.safetensors", weights, {name: mask[:1] for name, mask in masks.items()})
+    item = ["--attention", "inhibitor", "--variant", "structure", "--seed", "0", "--level", "2", "--kind", "softmax"]
+    with pytest.raises(
+        UserError, match="softmax-structure-0/upper/level_2: its masks are not those of a model of this"
+    ):
+        run(transfer, *item)
 
 
 def test_a_ladder_that_cannot_go_further_says_so(study, tmp_path, monkeypatch):

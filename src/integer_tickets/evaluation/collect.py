@@ -117,6 +117,10 @@ def _configurations(params: Params, attention: str, variant: str) -> list[tuple[
     for part in params.controls.levels:
         for kind in params.controls.kinds:
             add(f"controls/level_{part.level}/{kind}", "controls", kind, part.level, settings.weights)
+    for source in params.transfer.sources:
+        for other in params.transfer.levels if source.attention == attention else []:
+            role = f"from_{source.id}"
+            add(f"controls/level_{other.level}/{role}", "transfer", role, other.level, settings.weights)
     for again in params.connectivity.levels:
         add(f"controls/level_{again.level}/order", "connectivity", "order", again.level, settings.weights)
     for folder, stage, block in (
@@ -142,6 +146,7 @@ def stale(params: Params, artifacts: Path) -> list[Path]:
     parts["controls"] = [
         *(f"level_{part.level}/{kind}" for part in params.controls.levels for kind in params.controls.kinds),
         *(f"level_{part.level}/order" for part in params.connectivity.levels),
+        *(f"level_{part.level}/from_{own.id}" for part in params.transfer.levels for own in params.transfer.sources),
     ]
     for stage, block in (("integer", params.quantize), ("distilled", params.distill)):
         parts[stage] = [f"level_{part.level}" for part in block.levels]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import get_args
 
 from integer_tickets.evaluation.collect import Configuration
-from integer_tickets.params import Kind, Variant
+from integer_tickets.params import Kind, Params, Variant
 
 KINDS = get_args(Kind)
 BAG_OF_WORDS = Configuration("baseline", "tfidf")
@@ -21,6 +21,7 @@ FAMILIES = {
     "lr_rewind": "Does it gain from rewound weights, beside trained ones under the schedule rewound alone?",
     "finetune": "Does it gain from training again, beside trained weights that go on at a low rate?",
     "small": "Does it gain from sparsity, beside a dense model of as many bits?",
+    "transfer": "Does the ticket gain from a mask of its own, beside one found elsewhere?",
     "rewind": "Does the ticket gain from the rewind point, beside one rewound to initialisation?",
     "blocks": "Is a ticket of blocks as accurate as one of single weights of the same density?",
     "structure": "Is a ticket of heads and neurons as accurate as one of single weights of the same level?",
@@ -47,21 +48,24 @@ class Declared:
         return FAMILIES[self.family]
 
 
-def declared(configurations: Iterable[Configuration], variants: Mapping[str, Variant]) -> list[Declared]:
+def declared(configurations: Iterable[Configuration], params: Params) -> list[Declared]:
     """All comparisons between these configurations, family by family, else in the given order."""
     known = list(configurations)
-    found = [Declared(family, a, b) for a in known for family, b in _partners(a, variants) if b in known]
+    found = [Declared(family, a, b) for a in known for family, b in _partners(a, params) if b in known]
     return sorted(found, key=lambda comparison: list(FAMILIES).index(comparison.family))
 
 
-def _partners(a: Configuration, variants: Mapping[str, Variant]) -> Iterator[tuple[str, Configuration]]:
+def _partners(a: Configuration, params: Params) -> Iterator[tuple[str, Configuration]]:
     """What `a` is compared with, by family, whether or not the study has it."""
-    if a.attention == "inhibitor" and a.stage not in ("controls", "connectivity"):
+    variants = params.variants
+    if a.attention == "inhibitor" and a.stage not in ("controls", "transfer", "connectivity"):
         yield "attention", replace(a, attention="softmax")
     if a.stage == "prune_rewind":
         yield "pruning", replace(a, stage="train_dense", role="dense", level=0)
         for kind in KINDS:
             yield kind, replace(a, stage="controls", role=kind)
+        for source in {source.id: source for source in params.transfer.sources}.values():
+            yield "transfer", replace(a, stage="transfer", role=f"from_{source.id}")
         for family, other in _related(a.variant, variants):
             yield family, replace(a, variant=other)
         for other in variants:

@@ -64,7 +64,7 @@ def comparison_rows(
     Two models are compared over the seeds that both have; a baseline stands beside every seed.
     """
     rows, settings = [], params.evaluate
-    for comparison in declared(right, params.variants):
+    for comparison in declared(right, params):
         a, b = comparison.a, comparison.b
         rng = generator("comparisons", settings.seed)
         seeds = sorted(right[a].keys() & right[b].keys())

@@ -11,7 +11,7 @@ from integer_tickets.files import read_json
 from integer_tickets.params import Params
 
 TABLES = ["summary", "comparisons", "training", "overlaps", "lines", "operations", "bits", "confusion"]
-ASIDE = ("controls", "connectivity")
+ASIDE = ("controls", "transfer", "connectivity")
 """Stages whose models stand beside the ladder."""
 TEXT = [
     "name",
@@ -58,9 +58,21 @@ class Study:
         """Those whose ladders the study has of a variant."""
         return [attention for attention, own in self.ladders if own == variant]
 
+    def beside(self, **place: Any) -> pd.DataFrame:
+        """The controls of a ladder, or of one level, and what has a mask from elsewhere."""
+        rows = self.accuracies(**place)
+        return rows[rows["stage"].isin(["controls", "transfer"])]
+
     def controlled_levels(self, **place: Any) -> list[int]:
-        """The levels of a ladder that have controls."""
-        return sorted({int(level) for level in self.accuracies(stage="controls", **place)["level"]})
+        """The levels of a ladder that have such."""
+        return sorted({int(level) for level in self.beside(**place)["level"]})
+
+    def against(self, a: str, b: str) -> pd.Series:
+        """The comparison of two models by name. UserError if there is none."""
+        rows = select(self.tables["comparisons"], a=a, b=b)
+        if len(rows) != 1:
+            raise UserError(f"comparisons.csv: {len(rows)} rows of {a} and {b}, expected one; run dvc repro evaluate")
+        return rows.iloc[0]
 
     def accuracies(self, **columns: Any) -> pd.DataFrame:
         """Rows of the summary, accuracy on the headline split, of configurations with these values."""

@@ -99,7 +99,11 @@ def ladder(study: Study, variant: str) -> Table:
         density = ""
         for attention in attentions:
             stage = "prune_rewind" if level else "train_dense"
-            row = study.accuracy(stage=stage, attention=attention, variant=variant, level=level)
+            found = study.accuracies(stage=stage, attention=attention, variant=variant, level=level)
+            if found.empty:  # this ladder ends earlier
+                cells += ["", ""]
+                continue
+            row = found.iloc[0]
             density = percent(row["density"], 1)
             verdicts = study.compared("pruning", attention=attention, variant=variant, level=level)["matching"]
             cells += [spread(row), "" if verdicts.empty else yes(verdicts.iloc[0])]
@@ -116,8 +120,8 @@ def controls(study: Study, variant: str) -> Table:
         place = {"attention": attention, "variant": variant}
         for level in study.controlled_levels(**place):
             ticket = study.accuracy(stage="prune_rewind", level=level, **place)
-            for _, control in study.accuracies(stage="controls", level=level, **place).iterrows():
-                verdict = study.compared(control["role"], level=level, **place).iloc[0]
+            for _, control in study.beside(level=level, **place).iterrows():
+                verdict = study.against(ticket["name"], control["name"])
                 gain = [points(verdict["difference"]), f"{points(verdict['low'])} to {points(verdict['high'])}"]
                 sides = [[percent(row["density"], 1), spread(row)] for row in (ticket, control)]
                 gain.append(probability(verdict["p_holm"]))
