@@ -47,7 +47,6 @@ def write_integer_model(
 ) -> None:
     """Lower, save, read back, and predict with the torch engine; the simulation must agree on selection."""
     corpus = job.corpus
-    network = lower(model.cpu(), job.zeros(masks), corpus.labels)
     provenance = {
         **{key: info[key] for key in ("role", "attention", "variant", "seed", "level", "rewind", "distilled")},
         "density": info["density"],
@@ -56,15 +55,23 @@ def write_integer_model(
         "params_sha256": _sha256(ancestry(job, info["distilled"])),
     }
     path = folder / "ticket.safetensors"
-    artefact.save(path, network, corpus.tokenizer, provenance)
+    logits = write_network(path, model, job.zeros(masks), provenance, corpus)
+    save_model(folder / "master.safetensors", result.weights, masks)
+    finish(folder, logits, result.history, {**info, "bits": artefact.artefact_bits(path)})
+
+
+def write_network(
+    path: Path, model: QuantizedTransformer, masks: Masks, provenance: Mapping[str, Any], corpus: Corpus
+) -> dict[str, Tensor]:
+    """Lower, save and read back; the logits of every split by the torch engine, which are those of the simulation."""
+    artefact.save(path, lower(model.cpu(), masks, corpus.labels), corpus.tokenizer, provenance)
     processes.wait()
     network = artefact.load(path).network
     logits = {
         name: torch.from_numpy(torch_engine.logits(network, rows_of(split))) for name, split in reported(corpus).items()
     }
     _compare(model, network.logit_multiplier / 2**network.logit_shift, logits["selection"], corpus)
-    save_model(folder / "master.safetensors", result.weights, masks)
-    finish(folder, logits, result.history, {**info, "bits": artefact.artefact_bits(path)})
+    return logits
 
 
 def ancestry(job: Job, distilled: bool) -> dict[str, Any]:

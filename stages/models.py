@@ -110,8 +110,11 @@ def item_from_arguments(stage: str, params: Params) -> Item:
     """The item that the command line names; prune_rewind has a segment, what comes after it a level of its own."""
     parser = argparse.ArgumentParser(prog=f"python -m stages {stage}")
     parser.add_argument("--attention", required=True, choices=params.grid.attentions)
-    parser.add_argument("--variant", required=True, choices=params.grid.variants)
     parser.add_argument("--seed", required=True, type=int, choices=params.grid.seeds)
+    if stage == "supermask":
+        parser.add_argument("--kind", required=True, choices=params.supermask.kinds)
+        return Item(variant=stage, **vars(parser.parse_args()))
+    parser.add_argument("--variant", required=True, choices=params.grid.variants)
     if stage == "prune_rewind":
         levels = {segment.id: f"{segment.first}-{segment.last}" for segment in params.grid.segments}
         parser.add_argument("--segment", required=True, choices=list(levels))
@@ -195,8 +198,20 @@ def build(
 
     sizes: heads and hidden neurons of each layer, where they are not those of the shape.
     """
-    shape = shape or params.model
-    arguments: dict[str, Any] = {
+    arguments = shape_arguments(params, corpus, attention, shape or params.model, sizes)
+    if weights == "float":
+        return Transformer(**arguments).to(params.runtime.device)
+    arguments["bits"] = WEIGHT_BITS[weights]
+    arguments["embedding_bits"] = embedding_bits(params.variants[variant], params.quantize)
+    arguments |= {"power_of_two": params.model.power_of_two, "per_channel": params.model.per_channel}
+    return QuantizedTransformer(**arguments).to(params.runtime.device)
+
+
+def shape_arguments(
+    params: Params, corpus: Corpus, attention: str, shape: Shape, sizes: list[tuple[int, int]] | None = None
+) -> dict[str, Any]:
+    """What every Transformer is made with."""
+    return {
         "vocabulary": corpus.tokenizer.size,
         "positions": corpus.tokenizer.positions,
         "classes": len(corpus.labels),
@@ -211,12 +226,6 @@ def build(
         "isa": params.runtime.isa,
         "sizes": sizes,
     }
-    if weights == "float":
-        return Transformer(**arguments).to(params.runtime.device)
-    arguments["bits"] = WEIGHT_BITS[weights]
-    arguments["embedding_bits"] = embedding_bits(params.variants[variant], params.quantize)
-    arguments |= {"power_of_two": params.model.power_of_two, "per_channel": params.model.per_channel}
-    return QuantizedTransformer(**arguments).to(params.runtime.device)
 
 
 def ladder_schedule(params: Params, seed: int) -> Schedule:

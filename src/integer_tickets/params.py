@@ -30,6 +30,7 @@ Attention = Literal["inhibitor", "softmax"]
 Weights = Literal["float", "int8", "int4", "int3", "ternary"]
 
 WEIGHT_BITS: dict[str, int] = {"int8": 8, "int4": 4, "int3": 3, "ternary": 2}
+SUPERMASKS = {"signs": 2, "integers": 3}  # bits of the weights of each kind
 WEIGHT_NAMES = {bits: name for name, bits in WEIGHT_BITS.items()}
 
 
@@ -228,6 +229,14 @@ class Transfer(Block):
     sources: list[Source]
 
 
+class Supermask(Block):
+    kinds: Distinct[Literal["signs", "integers"]]
+    width: int = Field(ge=4, le=1020)
+    keep: Fraction
+    epochs: Count
+    lr: Positive
+
+
 class Connectivity(Block):
     levels: list[Level]
     points: int = Field(ge=3)
@@ -283,6 +292,7 @@ class Params(Block):
     controls: Controls
     transfer: Transfer
     connectivity: Connectivity
+    supermask: Supermask
     quantize: Quantize
     distill: Distill
     teacher: Teacher
@@ -308,6 +318,8 @@ class Params(Block):
             raise ValueError("controls.levels: level 0 is dense and has no mask to compare with")
         if any(part.level == 0 for part in self.transfer.levels):
             raise ValueError("transfer.levels: level 0 is dense and has no mask to try elsewhere")
+        if self.supermask.width % self.model.heads:
+            raise ValueError(f"supermask.width: {self.supermask.width} is not a multiple of model.heads")
         for source in self.transfer.sources:
             if source.attention not in self.grid.attentions:
                 raise ValueError(f"transfer.sources: {source.id!r} is for {source.attention}, not in grid.attentions")

@@ -33,7 +33,7 @@ CHANGES: dict[str, Any] = {
     "language": {"train": 400, "selection": 60, "validation": 60, "test": 200},
     "tokenizer": {"size": 300, "positions": 30},
     "model": {"width": 8, "layers": 1, "heads": 2, "hidden": 12},
-    "controls": {"levels": [TWO | {"before": "upper/level_1"}]},
+    "controls": {"levels": [TWO | {"before": "upper/level_1"}], "kinds": ["reinit", "shuffled"]},
     "connectivity": {"levels": [ZERO, TWO]},
     "quantize": {"levels": [ZERO, TWO]},
     "distill": {"levels": [TWO]},

@@ -28,6 +28,7 @@ from stages import (
     prune_rewind,
     quantize,
     report,
+    supermask,
     teacher,
     train_dense,
     transfer,
@@ -52,6 +53,7 @@ CHANGES = {
         "levels": [{"level": 2, "segment": "upper"}],
         "sources": [{"id": "softmax", "attention": "inhibitor", "prefix": "artifacts/ladder/softmax"}],
     },
+    "supermask": {"kinds": ["signs", "integers"], "width": 16, "epochs": 1},
     "quantize": {"bits": [4]},
     "distill": {"bits": [4]},
 }
@@ -91,6 +93,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
             if attention == "inhibitor":
                 item = ["--attention", attention, "--variant", variant, "--seed", "0"]
                 run(transfer, *item, "--level", "2", "--kind", "softmax")
+        for attention in ("inhibitor", "softmax"):
+            for kind in ("signs", "integers"):
+                run(supermask, "--attention", attention, "--seed", "0", "--kind", kind)
         run(evaluate)
         run(report)
     return folder
@@ -142,7 +147,7 @@ def test_integer_networks_are_small_and_have_no_masks(study, attention, variant)
 def test_the_results_say_what_was_pruned(study):
     results = pd.read_csv(study / "artifacts" / "evaluation" / "results.csv")
     rows = results[(results["split"] == "test") & (results["metric"] == "accuracy")]
-    ladder = rows[rows["variant"].notna()]
+    ladder = rows[rows["variant"].notna() & (rows["role"] != "supermask")]
     assert set(ladder["pattern"]) == {"structure"} and len(ladder) == len(ITEMS) * (8 + len(KINDS)) + 2
     own = ladder[(ladder["variant"] == "structure") & (ladder["attention"] == "inhibitor")].set_index(["role", "level"])
     floats = own[own["weights"] == "float"]
@@ -176,6 +181,20 @@ def test_masks_of_another_shape_are_refused(study, tmp_path, monkeypatch):
         UserError, match="softmax-structure-0/upper/level_2: its masks are not those of a model of this"
     ):
         run(transfer, *item)
+
+
+@pytest.mark.parametrize("kind", ["signs", "integers"])
+def test_a_supermask_is_a_seed_and_a_mask(study, kind):
+    folder = study / "artifacts" / "controls" / "inhibitor-supermask-0" / kind
+    network, info = artefact.load(folder / "ticket.safetensors").network, read_json(folder / "info.json")
+    places = 0
+    for name, linear in network.linears():
+        values = np.unique(np.abs(linear.weight[linear.mask]))
+        assert values.tolist() == ([1] if kind == "signs" else [1, 2, 3]) and linear.mask.mean() == 0.5, name
+        places += linear.mask.size
+    assert info["seed_and_mask_bits"] == 64 + places and info["density"] == 0.5
+    text = (study / "reports" / "report.md").read_text()
+    assert f"| inhibitor, {kind} | 50.0 | {(64 + places) / 8000:.1f} |" in text
 
 
 def test_a_ladder_that_cannot_go_further_says_so(study, tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from integer_tickets.errors import UserError
 from integer_tickets.evaluation.metrics import METRICS, Array, confusion
 from integer_tickets.files import read_json
 from integer_tickets.integer.artefact import artefact_bits
-from integer_tickets.params import WEIGHT_NAMES, Params, own_bits
+from integer_tickets.params import SUPERMASKS, WEIGHT_NAMES, Params, own_bits
 
 RESULT_COLUMNS = [
     *[
@@ -74,9 +74,9 @@ class Entry:
 class Model:
     """One trained model: its info.json, predicted classes (rows,) per split, bits of what is shipped, history rows.
 
-    bits: of the file of an integer network; of a float model 32 for each parameter that was not pruned, be it held as a
-    zero (pattern weight) or no more in the model (structure); None for the
-    ladder of an integer variant, which ships as the integer networks made from it.
+    bits: of the file of an integer network, but of a supermask those of its seed and mask; of a float model 32 for each
+    parameter that was not pruned, be it held as a zero (pattern weight) or no more in the model (structure); None for
+    the ladder of an integer variant, which ships as the integer networks made from it.
     """
 
     entry: Entry
@@ -92,6 +92,13 @@ def expected(params: Params, artifacts: Path) -> list[Entry]:
     teacher = Configuration("teacher", "teacher", "softmax", "", 0, "float")
     entries = [Entry(teacher, params.teacher.seed, artifacts / "teacher")]
     for attention in grid.attentions:
+        for kind in params.supermask.kinds:
+            weights = WEIGHT_NAMES[SUPERMASKS[kind]]
+            configuration = Configuration("supermask", "supermask", attention, kind, 0, weights)
+            entries += [
+                Entry(configuration, seed, artifacts / "controls" / f"{attention}-supermask-{seed}" / kind)
+                for seed in grid.seeds
+            ]
         for variant in grid.variants:
             for configuration, place in _configurations(params, attention, variant):
                 stage, _, rest = place.partition("/")
@@ -152,6 +159,7 @@ def stale(params: Params, artifacts: Path) -> list[Path]:
         parts[stage] = [f"level_{part.level}" for part in block.levels]
     names = [f"{a}-{v}-{s}" for a in grid.attentions for v in grid.variants for s in grid.seeds]
     wanted = {artifacts / stage / name / part for stage in parts for name in names for part in parts[stage]}
+    wanted |= {entry.folder for entry in expected(params, artifacts) if entry.configuration.stage == "supermask"}
     above = {folder for part in wanted for folder in part.parents}
 
     def strangers(folder: Path) -> Iterator[Path]:
@@ -215,6 +223,8 @@ def _tensors(path: Path) -> dict[str, Array]:
 
 def _bits(folder: Path, info: Mapping[str, Any]) -> int | None:
     ticket = folder / "ticket.safetensors"
+    if "seed_and_mask_bits" in info:
+        return int(info["seed_and_mask_bits"])
     if ticket.exists():
         return artefact_bits(ticket)
     if info["weights"] != "float":

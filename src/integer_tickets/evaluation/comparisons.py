@@ -79,7 +79,7 @@ def _partners(a: Configuration, params: Params) -> Iterator[tuple[str, Configura
         yield "integer pruning", replace(a, role="dense", level=0)
     if a.stage == "distill":
         yield "distillation", replace(a, stage="quantize", distilled=False)
-    if a.stage in ("train_dense", "distill"):
+    if a.stage in ("train_dense", "distill", "supermask"):
         yield "bag of words", BAG_OF_WORDS
 
 

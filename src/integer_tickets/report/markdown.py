@@ -20,6 +20,7 @@ def report(study: Study) -> str:
         "Accuracy against density": tickets.ladder,
         "Controls": tickets.controls,
         "Connectivity": tickets.connectivity,
+        "Supermasks": tickets.supermasks,
         "Integer networks": _integers,
         "What a sentence costs": _costs,
         "What a clock measures": _timings,

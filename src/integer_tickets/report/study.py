@@ -11,7 +11,7 @@ from integer_tickets.files import read_json
 from integer_tickets.params import Params
 
 TABLES = ["summary", "comparisons", "training", "overlaps", "lines", "operations", "bits", "confusion"]
-ASIDE = ("controls", "transfer", "connectivity")
+ASIDE = ("controls", "transfer", "connectivity", "supermask")
 """Stages whose models stand beside the ladder."""
 TEXT = [
     "name",

@@ -143,6 +143,16 @@ def barriers(study: Study) -> Table:
     return Table(["model", "density %", "rewound to step", "barrier, points", "barrier, nats"], rows)
 
 
+def supermasks(study: Study) -> Table:
+    """What a mask over random integers is worth, and the bits of its seed and mask."""
+    rows = []
+    for _, row in study.accuracies(stage="supermask").iterrows():
+        sizes = [percent(row["density"], 1), kilobytes(row["bits"])]
+        rows.append([f"{row['attention']}, {row['variant']}", *sizes, spread(row), interval(row)])
+    confidence = percent(study.params.evaluate.confidence, 0)
+    return Table(["random weights", "there %", "kB", "accuracy %", f"{confidence} % interval"], rows)
+
+
 def comparisons(study: Study, family: str) -> Table:
     confidence = percent(study.params.evaluate.confidence, 0)
     header = ["a", "b", "a - b", f"{confidence} % interval", "p", "p corrected", "matching", "within one std"]

@@ -16,6 +16,7 @@ def page(study: Study, runs: list[str]) -> str:
         "Accuracy against density": ladder,
         "Controls": controls,
         "Connectivity": connectivity,
+        "Supermasks": supermasks,
         "Comparisons": comparisons,
     }
     grid = study.params.grid
@@ -91,6 +92,19 @@ def connectivity(study: Study) -> Iterator[str]:
     )
     yield "![Error between two trainings](figures/connectivity.svg)"
     yield tables.barriers(study).markdown()
+
+
+def supermasks(study: Study) -> Iterator[str]:
+    table = tables.supermasks(study)
+    if table.rows:
+        own = study.params.supermask
+        yield (
+            f"Networks {own.width} wide whose weights are random integers that never change; which of them are there "
+            f"is all that is learnt, in {count(own.epochs, 'epoch')} (edge-popup, Ramanujan et al. 2020). *signs*: of "
+            "one size in each layer; *integers*: -3 to 3 without 0. Such a ticket is a seed and a mask, whose kB these "
+            "are."
+        )
+        yield table.markdown()
 
 
 def comparisons(study: Study) -> Iterator[str]:
