@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from integer_tickets.report.findings import SIGNIFICANT, words
+from integer_tickets.report.findings import SIGNIFICANT, count, words
 from integer_tickets.report.study import Study
 from integer_tickets.report.tables import percent, points, probability
 
@@ -84,8 +84,10 @@ def _verdicts(study: Study, family: str, better: str, worse: str) -> Iterator[st
             parts.append(f"{points(row['difference'])} at {percent(density, 1)} % (p {probability(row['p_holm'])})")
             ups += int(row["difference"] > 0 and row["p_holm"] < SIGNIFICANT)
             downs += int(row["difference"] < 0 and row["p_holm"] < SIGNIFICANT)
-        verdict = f"{better} {ups}, {worse} {downs} of {len(rows)} times, significantly"
-        yield f"`{attention} {variant}`: {verdict}; points of accuracy {', '.join(parts)}."
+        verdict = (
+            f"significantly {better} at {ups} and {worse} at {downs} of {count(len(rows), 'density', 'densities')}"
+        )
+        yield f"`{attention} {variant}`: {verdict}; in points of accuracy {', '.join(parts)}."
 
 
 def _found_in_integers(study: Study) -> Iterator[str]:
@@ -113,4 +115,4 @@ def _structure(study: Study) -> Iterator[str]:
 
 
 def _small(study: Study) -> Iterator[str]:
-    yield from _verdicts(study, "small", "the ticket better", "worse")
+    yield from _verdicts(study, "small", "better", "worse")

@@ -126,9 +126,9 @@ def against(study: Study, row: pd.Series) -> str:
     )
 
 
-def count(number: int, noun: str) -> str:
+def count(number: int, noun: str, plural: str = "") -> str:
     """As in `1 level` and `3 levels`."""
-    return f"{number} {noun}" + ("" if number == 1 else "s")
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def words(parts: Iterable[str]) -> str:
