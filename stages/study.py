@@ -153,8 +153,7 @@ def copy_run(checkout: Path, out: Path) -> None:
         for name in RUN:
             shutil.copy2(checkout / "artifacts" / "evaluation" / name, new / name)
         shutil.copy2(checkout / "artifacts" / "data" / "statistics.json", new / "statistics.json")
-        for name in KEPT:
-            shutil.copy2(checkout / name, new / name)
+        shutil.copy2(checkout / "params.yaml", new / "params.yaml")
         shutil.rmtree(out, ignore_errors=True)
 
 

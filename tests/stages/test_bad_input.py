@@ -8,7 +8,7 @@ import yaml
 
 from integer_tickets.errors import UserError
 from integer_tickets.params import Data, parse_params
-from stages import study
+from stages import presets, study
 from tests.stages.conftest import Checkout
 
 ITEM = ["--attention", "inhibitor", "--variant", "float", "--seed", "0"]
@@ -108,31 +108,31 @@ def test_a_study_outside_git(tmp_path, monkeypatch):
 PROJECT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("preset", sorted(path.stem for path in study.PRESETS.glob("*.yaml")))
+@pytest.mark.parametrize("preset", sorted(path.stem for path in presets.PRESETS.glob("*.yaml")))
 def test_every_preset_holds_true_differences(preset):
     values = yaml.safe_load((PROJECT / "params.yaml").read_text())
-    merged = study.with_preset(preset, [])
+    merged = presets.with_preset(preset, [])
     parse_params(merged, preset)
     assert merged != values
 
 
 def test_a_preset_replaces_what_it_names_and_nothing_else(monkeypatch, tmp_path):
-    monkeypatch.setattr(study, "ROOT", tmp_path)
-    monkeypatch.setattr(study, "PRESETS", tmp_path)
+    monkeypatch.setattr(presets, "ROOT", tmp_path)
+    monkeypatch.setattr(presets, "PRESETS", tmp_path)
     (tmp_path / "params.yaml").write_text("a: {x: 1, y: [1, 2]}\nb: 3\n")
     preset = tmp_path / "preset.yaml"
     preset.write_text("a: {y: [5]}\n")
-    assert study.with_preset("preset", []) == {"a": {"x": 1, "y": [5]}, "b": 3}
-    assert study.with_preset("preset", ["a.x=[7, 8]", "b=2"]) == {"a": {"x": [7, 8], "y": [5]}, "b": 2}
+    assert presets.with_preset("preset", []) == {"a": {"x": 1, "y": [5]}, "b": 3}
+    assert presets.with_preset("preset", ["a.x=[7, 8]", "b=2"]) == {"a": {"x": [7, 8], "y": [5]}, "b": 2}
     for setting in ("a.x", "a.x=["):
         with pytest.raises(UserError, match="expected NAME=VALUE"):
-            study.with_preset("preset", [setting])
+            presets.with_preset("preset", [setting])
     preset.write_text("")
-    assert study.with_preset("preset", []) == {"a": {"x": 1, "y": [1, 2]}, "b": 3}
+    assert presets.with_preset("preset", []) == {"a": {"x": 1, "y": [1, 2]}, "b": 3}
     for text, fault in (("a: [", "not valid YAML"), ("- a\n", "expected blocks of parameters")):
         preset.write_text(text)
         with pytest.raises(UserError, match=f"^preset.yaml: {fault}"):
-            study.with_preset("preset", [])
+            presets.with_preset("preset", [])
 
 
 def data_settings(**changes: str) -> Data:

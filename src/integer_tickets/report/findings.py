@@ -28,7 +28,7 @@ def findings(study: Study) -> Iterator[str]:
     yield from _attentions(study)
     yield from _beside_controls(study)
     yield from _final(study)
-    yield from _bag_of_words(study)
+    yield from bag_of_words(study)
     yield agreement(study)
 
 
@@ -84,7 +84,7 @@ def _reached(study: Study, row: pd.Series) -> str:
     return f"{percent(row['mean'])} %{size} after {count(study.epochs(row), 'epoch')}"
 
 
-def _bag_of_words(study: Study) -> Iterator[str]:
+def bag_of_words(study: Study) -> Iterator[str]:
     bag = study.accuracy(stage="baseline", role="tfidf")
     rows = study.accuracies()
     models = rows[~rows["stage"].isin(["baseline", *ASIDE])]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from integer_tickets.report import tables
 from integer_tickets.report.answers import answers
-from integer_tickets.report.findings import CONTROLS, count, words
+from integer_tickets.report.findings import CONTROLS, bag_of_words, count, words
 from integer_tickets.report.study import Study
 from integer_tickets.report.tables import percent, points
 
@@ -20,14 +20,15 @@ def page(study: Study, runs: list[str]) -> str:
         "Comparisons": comparisons,
     }
     grid = study.params.grid
-    seeds = sorted(study.accuracies(stage="train_dense")["seeds"].unique())
+    seeds = sorted({int(number) for number in study.accuracies(stage="train_dense")["seeds"]})
+    often = count(seeds[0], "seed") if len(seeds) == 1 else f"{words(map(str, seeds))} seeds"
     written = [
         f"# Tickets: {study.statistics['corpus']}",
-        f"Judged as one: {count(len(runs), 'run')} ({', '.join(runs)}), {words(str(int(n)) for n in seeds)} seeds a "
-        f"ladder; each level keeps {percent(study.params.prune.keep, 0)} % of the weights, "
-        f"{count(grid.levels, 'level')}. All accuracies are those on the {study.split} split, which took no part in "
-        "any choice.",
+        f"Judged as one: {count(len(runs), 'run')} ({', '.join(runs)}), {often} a ladder; each level keeps "
+        f"{percent(study.params.prune.keep, 0)} % of the weights, {count(grid.levels, 'level')}. All accuracies are those "
+        f"on the {study.split} split, which took no part in any choice.",
     ]
+    written += list(bag_of_words(study))
     for title, section in sections.items():
         blocks = list(section(study))
         if blocks:
