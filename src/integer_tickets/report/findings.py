@@ -8,6 +8,7 @@ from integer_tickets.report.study import ASIDE, Study
 from integer_tickets.report.tables import kilobytes, percent, points, probability
 
 SIGNIFICANT = 0.05
+NAMED = 12  # models, at most, in one sentence
 CONTROLS = {
     "reinit": "fresh weights under the ticket's mask",
     "signs": "fresh weights with the signs of the rewind point, under the ticket's mask",
@@ -97,10 +98,8 @@ def bag_of_words(study: Study) -> Iterator[str]:
     elif len(below) == len(models):
         yield sentence + "It is above every model."
     else:
-        yield (
-            sentence
-            + f"It is above {len(below)} of {len(models)} models: {words(f'`{name}`' for name in below['name'])}."
-        )
+        named = f": {words(f'`{name}`' for name in below['name'])}" if len(below) <= NAMED else ""
+        yield f"{sentence}It is above {len(below)} of {len(models)} models{named}."
     best = study.accuracies(stage="baseline", role="bayes")
     if len(best):
         yield f"The best possible classifier of this corpus reaches {percent(best['mean'].iloc[0])} %."

@@ -25,8 +25,8 @@ def page(study: Study, runs: list[str]) -> str:
     written = [
         f"# Tickets: {study.statistics['corpus']}",
         f"Judged as one: {count(len(runs), 'run')} ({', '.join(runs)}), {often} a ladder; each level keeps "
-        f"{percent(study.params.prune.keep, 0)} % of the weights, {count(grid.levels, 'level')}. All accuracies are those "
-        f"on the {study.split} split, which took no part in any choice.",
+        f"{percent(study.params.prune.keep, 0)} % of the weights, {count(grid.levels, 'level')}. All accuracies are "
+        f"those on the {study.split} split, which took no part in any choice.",
     ]
     written += list(bag_of_words(study))
     for title, section in sections.items():
