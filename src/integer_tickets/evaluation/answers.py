@@ -43,7 +43,7 @@ def load_answers(folder: Path) -> tuple[str, Array, list[Answers]]:
     """Split, labels (rows,) and models. UserError where the files are none of these."""
     try:
         named = read_json(folder / "answers.json")
-        with np.load(folder / "answers.npz", allow_pickle=False) as file:
+        with np.load(folder / "answers.npz") as file:
             arrays = {name: file[name].astype(np.int64) for name in file.files}
         models = [
             Answers(Configuration(**own["configuration"]), own["seed"], own["columns"], arrays[str(i)])
