@@ -116,6 +116,17 @@ def test_networks_of_all_kinds(tmp_path, random_network, random_tokenizer, kind,
     assert [row[1:] for row in found] == ticket.logits(sentences).tolist()
 
 
+def test_a_classifier_without_a_single_weight(tmp_path, random_network, random_tokenizer):
+    tokenizer = random_tokenizer()
+    network = random_network(3, vocabulary=tokenizer.size, positions=tokenizer.positions)
+    zero = replace(network.classifier, weight=np.zeros_like(network.classifier.weight), mask=None)
+    path = tmp_path / "ticket.safetensors"
+    artefact.save(path, replace(network, classifier=zero), tokenizer, {})
+    ticket = integer_tickets.load(path)
+    built = program(tmp_path, ticket.artefact, flags=["-fsanitize=address,undefined", "-fno-sanitize-recover=all"])
+    assert [row[1:] for row in answers(built, [(b"t", b"ab c", b"")])] == ticket.logits(["ab c"], "reference").tolist()
+
+
 def test_the_working_space_is_that_of_the_network(random_network):
     plain = native_engine.library("baseline")
     for shape in ({}, {"layers": 0}, {"d": 33, "heads": 1, "positions": 255}, {"sizes": [(1, 5), (4, 48)]}):
