@@ -44,6 +44,7 @@ WEIGHT_STYLES = {
     "ternary": ("^", "#7F4F9B"),
 }
 GREY = "#555555"
+FAR = 0.15  # below its ticket, where a control is named at the edge of the figure
 BESIDE = {
     "reinit": 0.96,
     "shuffled": 1 / 0.96,
@@ -187,9 +188,14 @@ def controls(study: Study) -> Figure:
             axes.plot([100 * ticket["mean"]] * 2, ends, color=COLOURS[attention], label=f"{attention} ticket")
             axes.text(100 * ticket["mean"], ends[0], f"{100 * ticket['density']:.3g} %", ha="center", fontsize=8)
             for _, row in beside.iterrows():
+                ticks[place] = row["role"]
+                if row["mean"] < ticket["mean"] - FAR:  # it would squeeze all others together
+                    low = f"\u2190 {100 * row['mean']:.1f} %"
+                    axes.text(0.01, place, low, va="center", fontsize=8, transform=axes.get_yaxis_transform())
+                    place += 1
+                    continue
                 reach = [[100 * (row["mean"] - row["low"])], [100 * (row["high"] - row["mean"])]]
                 axes.errorbar([100 * row["mean"]], [place], xerr=reach, color=GREY, marker="o", ms=5, capsize=3, lw=1)
-                ticks[place] = row["role"]
                 place += 1
             place += 1
         axes.set_yticks(list(ticks), list(ticks.values()))
