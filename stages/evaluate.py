@@ -48,7 +48,7 @@ from integer_tickets.evaluation.summary import (
 )
 from integer_tickets.files import replacing, write_json, write_text
 from integer_tickets.integer import artefact
-from integer_tickets.params import Params, load_params
+from integer_tickets.params import Evaluate, Params, load_params
 
 ARTIFACTS = Path("artifacts")
 OUT = ARTIFACTS / "evaluation"
@@ -80,12 +80,9 @@ def main() -> None:
         configuration: Configuration, sizes: dict[str, Any], runs: dict[int, tuple[dict[str, Any], dict[str, Array]]]
     ) -> None:
         """`runs`: of each seed the columns that say which model it is, and its predictions (rows,) of each split."""
-        own = [row for fixed, predicted in runs.values() for row in result_rows(fixed, predicted, labels, classes)]
-        predictions = {name: np.stack([predicted[name] for _, predicted in runs.values()]) for name in splits}
-        found.extend(own)
-        summary.extend(
-            summary_rows(columns_of(configuration) | sizes, own, predictions, labels, classes, params.evaluate)
-        )
+        rows_of, means = judged(configuration, sizes, list(runs.values()), labels, classes, params.evaluate)
+        found.extend(rows_of)
+        summary.extend(means)
         answers.extend(
             Answers(configuration, seed, fixed, predicted[headline]) for seed, (fixed, predicted) in runs.items()
         )
@@ -120,6 +117,21 @@ def main() -> None:
         shutil.rmtree(OUT, ignore_errors=True)
     accuracy = 100 * (best.predictions[headline] == labels[headline]).mean()
     print(f"{len(models)} models evaluated; the one to ship: {best.entry.name}, {accuracy:.2f} % right on {headline}")
+
+
+def judged(
+    configuration: Configuration,
+    sizes: Mapping[str, Any],
+    runs: Sequence[tuple[dict[str, Any], dict[str, Array]]],
+    labels: Mapping[str, Array],
+    classes: int,
+    settings: Evaluate,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows of results and of the summary; `runs`: of each seed its columns, and its predictions (rows,) by split."""
+    rows = [row for fixed, predicted in runs for row in result_rows(fixed, predicted, labels, classes)]
+    predictions = {split: np.stack([predicted[split] for _, predicted in runs]) for split in runs[0][1]}
+    fixed = {**columns_of(configuration), **sizes}
+    return rows, summary_rows(fixed, rows, predictions, labels, classes, settings)
 
 
 def sizes_of(models: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -3,19 +3,18 @@
 import argparse
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from integer_tickets.errors import UserError
 from integer_tickets.evaluation.answers import merged
-from integer_tickets.evaluation.collect import RESULT_COLUMNS, result_rows
-from integer_tickets.evaluation.summary import COMPARISON_COLUMNS, columns_of, comparison_rows, summary_rows
+from integer_tickets.evaluation.collect import RESULT_COLUMNS
+from integer_tickets.evaluation.summary import COMPARISON_COLUMNS, comparison_rows
 from integer_tickets.files import read_json, write_text
 from integer_tickets.params import Params, parse_params
 from integer_tickets.report.figures import of_tickets, save
 from integer_tickets.report.study import Study, read_table
 from integer_tickets.report.tickets import page
-from stages.evaluate import right_answers, sizes_of, write_table
+from stages.evaluate import judged, right_answers, sizes_of, write_table
 from stages.presets import ROOT, with_preset
 
 
@@ -37,17 +36,12 @@ def judge(params: Params, folder: Path) -> None:
     classes = len(statistics["labels"])
     results, summary = [], []
     for configuration, models in groups.items():
-        own = [
-            row
-            for model in models
-            for row in result_rows(model.columns, {split: model.predictions}, {split: labels}, classes)
-        ]
         columns = [model.columns for model in models]
         sizes = {"bits": columns[0]["bits"]} if configuration.stage == "baseline" else sizes_of(columns)
-        predictions = {split: np.stack([model.predictions for model in models])}
-        fixed = columns_of(configuration) | sizes
-        results += [{"corpus": statistics["corpus"], **row} for row in own]
-        summary += summary_rows(fixed, own, predictions, {split: labels}, classes, params.evaluate)
+        answers = [(model.columns, {split: model.predictions}) for model in models]
+        rows, means = judged(configuration, sizes, answers, {split: labels}, classes, params.evaluate)
+        results += [{"corpus": statistics["corpus"], **row} for row in rows]
+        summary += means
     right = right_answers((model for models in groups.values() for model in models), labels)
     write_table(folder / "results.csv", results, RESULT_COLUMNS)
     write_table(folder / "summary.csv", summary)

@@ -168,6 +168,18 @@ def size_on_disk(path: Path) -> int:
     return sum(part.stat().st_size for part in parts if part.is_file())
 
 
+def peak_memory(process: int | str) -> float | None:
+    """MB that a process has held at most; None where the system does not say, or no more.
+
+    The peak that getrusage gives may be that of the process from which it was forked.
+    """
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), None)
+
+
 AVX2 = {
     "TICKET_ISA": "avx2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2",
     "ONEDNN_MAX_CPU_ISA": "AVX2", "CT2_FORCE_CPU_ISA": "AVX2",
@@ -203,10 +215,7 @@ def _main(folder: Path, name: str, batches: str) -> None:
     else:
         pairs = [(np.arange(3, 19, dtype=np.int64)[None], np.array([16]))]
     logits = [np.array(run(*pair), np.float64).tolist() for pair in pairs]
-    status = Path("/proc/self/status")  # the peak that getrusage gives may be that of the process before the start
-    lines = status.read_text().splitlines() if status.exists() else []
-    memory = next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), None)
-    print(json.dumps({"logits": logits, "memory_mb": memory}))
+    print(json.dumps({"logits": logits, "memory_mb": peak_memory("self")}))
 
 
 if __name__ == "__main__":

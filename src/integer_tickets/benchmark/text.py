@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from integer_tickets.benchmark.peer_files import EncoderShape, random_network
+from integer_tickets.benchmark.peers import peak_memory
 from integer_tickets.benchmark.timing import interleaved
 from integer_tickets.data.language import generate
 from integer_tickets.data.learning import learn_tokenizer
@@ -48,27 +49,18 @@ def stream(language: Language, lines: int, threads: int, folder: Path) -> dict[s
     block = "".join(f"{sentence.text}\n" for sentence in generate(language, min(lines, SENTENCES), 3))
     file.write_text(block * (lines // SENTENCES) if lines > SENTENCES else block, encoding="utf-8")
     command = [sys.executable, "-m", "integer_tickets.cli", "predict", "--threads", str(threads)]
-    peak = 0
+    peak = 0.0
     with file.open("rb") as given, (folder / "out.txt").open("wb") as out, (folder / "said.txt").open("wb") as said:
         child = subprocess.Popen(command, stdin=given, stdout=out, stderr=said)
-        while child.poll() is None:  # getrusage would give the peak of this process, from which it was forked
-            peak = max(peak, _peak_kilobytes(child.pid))
+        while child.poll() is None:
+            peak = max(peak, peak_memory(child.pid) or 0)
             time.sleep(0.01)
     text = (folder / "said.txt").read_text()
     found = re.fullmatch(r"([\d,]+) texts, ([\d,]+) a second\n", text)
     if child.returncode or found is None:
         raise UserError(f"predict: {text.strip()}")
     count, rate = (int(number.replace(",", "")) for number in found.groups())
-    return {"lines": count, "threads": threads, "per_second": rate, "memory_mb": round(peak / 1024, 1)}
-
-
-def _peak_kilobytes(process: int) -> int:
-    """0 where the system does not say, or no more."""
-    try:
-        lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
+    return {"lines": count, "threads": threads, "per_second": rate, "memory_mb": round(peak, 1)}
 
 
 def random_texts(count: int) -> list[str]:

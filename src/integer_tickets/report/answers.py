@@ -1,6 +1,7 @@
 """The questions about tickets that a study can answer, in words; each verdict is computed from its comparisons."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import pandas as pd
 
@@ -16,11 +17,14 @@ def answers(study: Study) -> Iterator[str]:
     """A paragraph of Markdown for every question about which the study has something to say."""
     for question, answer in (
         ("Does a winning ticket exist, and down to which density?", _winning),
-        ("Is a ticket found in integers better than one quantized later?", _found_in_integers),
+        (
+            "Is a ticket found in integers better than one quantized later?",
+            partial(_verdicts, family="found in integers"),
+        ),
         ("Does rewinding matter?", _rewinding),
-        ("What do 1x4 blocks cost?", _blocks),
-        ("What does removing heads and neurons cost?", _structure),
-        ("How do tickets compare with a small dense network of equal bytes?", _small),
+        ("What do 1x4 blocks cost?", partial(_verdicts, family="blocks")),
+        ("What does removing heads and neurons cost?", partial(_verdicts, family="structure")),
+        ("How do tickets compare with a small dense network of equal bytes?", partial(_verdicts, family="small")),
     ):
         found = list(answer(study))
         if found:
@@ -71,7 +75,7 @@ def _why_not(
         yield f"At {density} % {words(reasons)}."
 
 
-def _verdicts(study: Study, family: str, better: str, worse: str) -> Iterator[str]:
+def _verdicts(study: Study, family: str) -> Iterator[str]:
     """For each ladder with comparisons of a family: the differences by density, and how many are significant."""
     for attention, variant in study.ladders:
         rows = study.compared(family, attention=attention, variant=variant).sort_values("level")
@@ -84,14 +88,9 @@ def _verdicts(study: Study, family: str, better: str, worse: str) -> Iterator[st
             parts.append(f"{points(row['difference'])} at {percent(density, 1)} % (p {probability(row['p_holm'])})")
             ups += int(row["difference"] > 0 and row["p_holm"] < SIGNIFICANT)
             downs += int(row["difference"] < 0 and row["p_holm"] < SIGNIFICANT)
-        verdict = (
-            f"significantly {better} at {ups} and {worse} at {downs} of {count(len(rows), 'density', 'densities')}"
-        )
+        places = count(len(rows), "density", "densities")
+        verdict = f"significantly better at {ups} and worse at {downs} of {places}"
         yield f"`{attention} {variant}`: {verdict}; in points of accuracy {', '.join(parts)}."
-
-
-def _found_in_integers(study: Study) -> Iterator[str]:
-    yield from _verdicts(study, "found in integers", "better", "worse")
 
 
 def _rewinding(study: Study) -> Iterator[str]:
@@ -101,18 +100,6 @@ def _rewinding(study: Study) -> Iterator[str]:
         ("lr_rewind", "Beside trained weights whose schedule alone is rewound"),
         ("finetune", "Beside fine-tuning"),
     ):
-        found = list(_verdicts(study, family, "better", "worse"))
+        found = list(_verdicts(study, family))
         if found:
             yield f"{against}: {' '.join(found)}"
-
-
-def _blocks(study: Study) -> Iterator[str]:
-    yield from _verdicts(study, "blocks", "more accurate", "less accurate")
-
-
-def _structure(study: Study) -> Iterator[str]:
-    yield from _verdicts(study, "structure", "more accurate", "less accurate")
-
-
-def _small(study: Study) -> Iterator[str]:
-    yield from _verdicts(study, "small", "better", "worse")

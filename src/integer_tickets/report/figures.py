@@ -180,7 +180,8 @@ def controls(study: Study) -> Figure:
         ticks: dict[float, str] = {}
         for level in study.controlled_levels(attention=attention, variant=variant):
             own = rows[rows["level"] == level]
-            ticket, beside = select(own, stage="prune_rewind").iloc[0], own[own["stage"].isin(["controls", "transfer"])]
+            ticket = select(own, stage="prune_rewind").iloc[0]
+            beside = study.beside(attention=attention, variant=variant, level=level)
             ends = [place - 0.6, place + len(beside) - 0.4]
             axes.fill_betweenx(
                 ends, 100 * ticket["low"], 100 * ticket["high"], color=COLOURS[attention], alpha=0.15, lw=0

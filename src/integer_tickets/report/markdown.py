@@ -28,12 +28,8 @@ def report(study: Study) -> str:
         "The corpus": _corpus,
         "How the numbers are made": _methods,
     }
-    written = []
-    for title, section in sections.items():
-        blocks = list(section(study))
-        if blocks:
-            written.append("\n\n".join([f"## {title}", *blocks]))
-    return "\n\n".join([f"# Integer Tickets: {study.statistics['corpus']}", *written]) + "\n"
+    title = f"# Integer Tickets: {study.statistics['corpus']}"
+    return "\n\n".join([title, *tickets.set_out(study, sections)]) + "\n"
 
 
 def _run(study: Study) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """What the report says of tickets, section by section; and the page of a study whose runs are judged as one."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from integer_tickets.report import tables
 from integer_tickets.report.answers import answers
@@ -29,11 +29,15 @@ def page(study: Study, runs: list[str]) -> str:
         f"those on the {study.split} split, which took no part in any choice.",
     ]
     written += list(bag_of_words(study))
+    return "\n\n".join([*written, *set_out(study, sections)]) + "\n"
+
+
+def set_out(study: Study, sections: Mapping[str, Callable[[Study], Iterator[str]]]) -> Iterator[str]:
+    """Each section that has something to say, under its title."""
     for title, section in sections.items():
         blocks = list(section(study))
         if blocks:
-            written.append("\n\n".join([f"## {title}", *blocks]))
-    return "\n\n".join(written) + "\n"
+            yield "\n\n".join([f"## {title}", *blocks])
 
 
 def scope(study: Study, variant: str) -> str:
