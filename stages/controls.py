@@ -8,20 +8,10 @@ from integer_tickets.params import WEIGHT_BITS, Params, Shape, embedding_bits
 from integer_tickets.seeds import generator
 from integer_tickets.tickets.controls import CONTROLS, FROM_STEP_0, Ticket, small_width
 from integer_tickets.tickets.masks import dense_masks
-from integer_tickets.training.loop import train
 from integer_tickets.training.state import Masks, State, fresh_state, load_state
+from stages.fit import fit
 from stages.models import CONTROLS as FOLDER
-from stages.models import (
-    Item,
-    Job,
-    begin,
-    count_parameters,
-    describe,
-    level_folder,
-    level_name,
-    read_float_model,
-    write_float_model,
-)
+from stages.models import Item, Job, begin, level_folder, level_name, read_float_model
 from stages.train_dense import early_steps
 from stages.work import publish
 
@@ -32,7 +22,7 @@ def inputs(item: Item, params: Params) -> list[Path]:
 
 def main() -> None:
     job = begin("controls", inputs, ["train", "controls.finetune"])
-    item, params, corpus = job.item, job.params, job.corpus
+    item, params = job.item, job.params
     ticket = read_ticket(job)
     if item.kind == "small":
         job = replace(job, shape=small_shape(job, ticket.masks))
@@ -40,25 +30,18 @@ def main() -> None:
         initialise(model, generator("reinit", item.seed))
         masks: Masks = dense_masks(model.state_dict(), linear_names(model))
         start = early_steps(fresh_state(model), {}, job, job.work / "run")
-        zeros: Masks = {}
     else:
         masks, start = CONTROLS[item.kind](ticket, job.model({}), item.seed)
         if item.kind in FROM_STEP_0:
             start = early_steps(start, masks, job, job.work / "run")
-        zeros = job.zeros(masks)
     schedule = job.schedule
     if item.kind == "finetune":
         schedule = replace(schedule, lr=params.controls.finetune * schedule.lr, constant=True)
-    model = job.model({} if item.kind == "small" else masks, job.variant.weights)
-    label = f"{item.name} level {item.level} {item.kind}"
-    result = train(
-        model, start, corpus.splits["train"], corpus.splits["selection"], schedule, zeros, job.work / "run", label=label
-    )
-    info = describe(
-        item, params, role=item.kind, level=item.level, masks=masks, weights=job.variant.weights, result=result,
-        parameters=count_parameters(model), mask_from="" if item.kind == "small" else level_name(item.level),
+    small = item.kind == "small"
+    fit(
+        job, start, masks, job.work / "out", job.work / "run", role=item.kind, level=item.level,
+        mask_from="" if small else level_name(item.level), schedule=schedule, whole=small,
     )  # fmt: skip
-    write_float_model(job.work / "out", model, masks, result, info, corpus)
     publish(job.work, FOLDER / item.name / level_name(item.level) / item.kind)
 
 

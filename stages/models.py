@@ -17,7 +17,7 @@ from integer_tickets.errors import UserError
 from integer_tickets.files import read_json, write_json, write_text
 from integer_tickets.model.kernel import available
 from integer_tickets.model.quantized import QuantizedTransformer
-from integer_tickets.model.transformer import Transformer
+from integer_tickets.model.transformer import LayerSize, Transformer
 from integer_tickets.params import BLOCK, WEIGHT_BITS, Params, Shape, Variant, embedding_bits, load_params
 from integer_tickets.tickets.controls import FROM_STEP_0
 from integer_tickets.tickets.masks import density
@@ -73,7 +73,7 @@ class Job:
 
     @property
     def heads(self) -> int | None:
-        """Heads of a layer of the dense model where heads and neurons are pruned, None where weights are."""
+        """Heads of a layer of the dense model where structure is pruned, None where weights are."""
         return self.params.model.heads if self.variant.pattern == "structure" else None
 
     @property
@@ -82,7 +82,7 @@ class Job:
         return BLOCK if self.variant.pattern == "block" else 1
 
     def model(self, masks: Mapping[str, Tensor], weights: str = "float") -> Transformer:
-        """An untrained model of the item; of the heads and neurons that live where these are pruned."""
+        """An untrained model of the item; of the heads, pairs and neurons that live where these are pruned."""
         sizes = None if self.heads is None or not masks else sizes_of(units_of(masks, self.heads))
         return build(self.params, self.corpus, self.item.attention, weights, self.item.variant, self.shape, sizes)
 
@@ -192,11 +192,11 @@ def build(
     weights: str = "float",
     variant: str = "",
     shape: Shape | None = None,
-    sizes: list[tuple[int, int]] | None = None,
+    sizes: list[LayerSize] | None = None,
 ) -> Transformer:
     """An untrained model: float, or quantization-aware where `weights` names integers (then of a variant).
 
-    sizes: heads and hidden neurons of each layer, where they are not those of the shape.
+    sizes: those of the layers, where they are not those of the shape.
     """
     arguments = shape_arguments(params, corpus, attention, shape or params.model, sizes)
     if weights == "float":
@@ -208,7 +208,7 @@ def build(
 
 
 def shape_arguments(
-    params: Params, corpus: Corpus, attention: str, shape: Shape, sizes: list[tuple[int, int]] | None = None
+    params: Params, corpus: Corpus, attention: str, shape: Shape, sizes: list[LayerSize] | None = None
 ) -> dict[str, Any]:
     """What every Transformer is made with."""
     return {

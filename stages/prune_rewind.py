@@ -4,19 +4,9 @@ from pathlib import Path
 
 from integer_tickets.params import Params
 from integer_tickets.tickets.ladder import rewound
-from integer_tickets.training.loop import train
 from integer_tickets.training.state import load_state
-from stages.models import (
-    Item,
-    begin,
-    count_parameters,
-    describe,
-    is_finished,
-    level_folder,
-    level_name,
-    read_float_model,
-    write_float_model,
-)
+from stages.fit import fit
+from stages.models import Item, begin, is_finished, level_folder, level_name, read_float_model
 from stages.work import publish
 
 
@@ -27,24 +17,15 @@ def inputs(item: Item, params: Params) -> list[Path]:
 
 def main() -> None:
     job = begin("prune_rewind", inputs, ["train", "prune"])
-    item, params, variant, corpus = job.item, job.params, job.variant, job.corpus
+    item, params, variant = job.item, job.params, job.variant
     segment = next(part for part in params.grid.segments if part.id == item.segment)
     rewind = load_state(item.ladder("dense") / "rewind.safetensors")[0]
-    schedule = job.schedule
     trained, masks, _ = read_float_model(level_folder(item, params, segment.first - 1))
     for level in range(segment.first, segment.last + 1):
         folder = job.work / "out" / level_name(level)
         if not is_finished(folder):
             masks, start = rewound(trained, masks, rewind, params.prune.keep, variant.scope, job.heads, job.block)
-            model, zeros = job.model(masks, variant.weights), job.zeros(masks)
-            label, run = f"{item.name} level {level}", job.work / f"run_{level}"
-            result = train(
-                model, start, corpus.splits["train"], corpus.splits["selection"], schedule, zeros, run, label=label
-            )
-            info = describe(
-                item, params, role="ticket", level=level, masks=masks, weights=variant.weights, result=result,
-                parameters=count_parameters(model), mask_from=level_name(level - 1),
-            )  # fmt: skip
-            write_float_model(folder, model, masks, result, info, corpus)
+            run = job.work / f"run_{level}"
+            fit(job, start, masks, folder, run, role="ticket", level=level, mask_from=level_name(level - 1))
         trained, masks, _ = read_float_model(folder)
     publish(job.work, item.ladder(segment.id))

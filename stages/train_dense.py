@@ -10,16 +10,8 @@ from integer_tickets.tickets.masks import dense_masks
 from integer_tickets.tickets.structure import structured_names
 from integer_tickets.training.loop import train
 from integer_tickets.training.state import Masks, State, fresh_state, load_state, save_state
-from stages.models import (
-    Item,
-    Job,
-    begin,
-    calibration,
-    count_parameters,
-    describe,
-    level_name,
-    write_float_model,
-)
+from stages.fit import fit
+from stages.models import Item, Job, begin, calibration, level_name
 from stages.work import publish
 
 HEADROOM = 2.0  # grids of activations set at the rewind point must hold what most of the training still adds
@@ -31,23 +23,13 @@ def inputs(item: Item, params: Params) -> list[Path]:
 
 def main() -> None:
     job = begin("train_dense", inputs, ["train"])
-    item, params, variant, corpus = job.item, job.params, job.variant, job.corpus
     start = rewind_point(job)
     save_state(job.work / "out" / "rewind.safetensors", start)
-    model = job.model({}, variant.weights)
-    prunable = linear_names(model, variant.embedding) if job.heads is None else structured_names(model)
+    model = job.model({})
+    prunable = linear_names(model, job.variant.embedding) if job.heads is None else structured_names(model)
     masks = dense_masks(start.weights, prunable)
-    schedule = job.schedule
-    result = train(
-        model, start, corpus.splits["train"], corpus.splits["selection"], schedule, {}, job.work / "run",
-        label=item.name,
-    )  # fmt: skip
-    info = describe(
-        item, params, role="dense", level=0, masks=masks, weights=variant.weights, result=result,
-        parameters=count_parameters(model),
-    )  # fmt: skip
-    write_float_model(job.work / "out" / level_name(0), model, masks, result, info, corpus)
-    publish(job.work, item.ladder("dense"))
+    fit(job, start, masks, job.work / "out" / level_name(0), job.work / "run", role="dense", level=0, whole=True)
+    publish(job.work, job.item.ladder("dense"))
 
 
 def rewind_point(job: Job) -> State:

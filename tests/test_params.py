@@ -240,7 +240,7 @@ def test_integers_are_not_cut_channel_by_channel():
     values = changed("variants.heads", STRUCTURE | {"weights": "int4", "embedding_bits": 4})
     values["grid"]["variants"], values["model"]["per_channel"] = ["heads"], True
     with pytest.raises(
-        UserError, match=r"variants.heads: heads and neurons of integers are cut with model.per_channel"
+        UserError, match=r"variants.heads: heads, pairs and neurons of integers are cut with model.per_channel"
     ):
         parse_params(values)
 

@@ -113,7 +113,9 @@ class Variant(Block):
                 " for float ones quantize.embedding_bits says it"
             )
         if self.pattern == "structure" and self.embedding:
-            raise ValueError("embedding = true, but pattern = structure prunes heads and hidden neurons alone")
+            raise ValueError(
+                "embedding = true, but pattern = structure prunes heads, q/k pairs and hidden neurons alone"
+            )
         return self
 
 
@@ -337,7 +339,7 @@ class Params(Block):
             whole = self.variants[name].weights != "float" and self.variants[name].pattern == "structure"
             if whole and self.model.per_channel:
                 raise ValueError(
-                    f"variants.{name}: heads and neurons of integers are cut with model.per_channel = false"
+                    f"variants.{name}: heads, pairs and neurons of integers are cut with model.per_channel = false"
                 )
         quantized = {part.level for part in self.quantize.levels}
         for part in self.distill.levels:

@@ -101,7 +101,7 @@ def test_inhibitor_attention_multiplies_no_two_variables():
 @pytest.mark.parametrize("attention", ["inhibitor", "unsigned", "softmax"])
 def test_a_network_with_fewer_heads_counts_those_it_has(attention):
     n, e = 7, 8
-    one, four = (integer_operations(build_network(0, attention, sizes=[(heads, 48)]), n) for heads in (1, 4))
+    one, four = (integer_operations(build_network(0, attention, sizes=[(heads, 8, 48)]), n) for heads in (1, 4))
     assert by(four, part="attention", operation="multiply") == 4 * by(one, part="attention", operation="multiply")
     assert by(one, part="linear", operation="multiply", number="int8") <= n * (4 * e * 32 + 2 * 48 * 32) + 3 * 32
     assert by(one, part="normalization") == by(four, part="normalization")
@@ -212,10 +212,11 @@ def counting(matrix):
 
 
 @pytest.mark.parametrize("n", [1, 7, 20])
+@pytest.mark.parametrize("sizes", [None, [(4, 8, 48), (3, 2, 5)]])
 @pytest.mark.parametrize("kind", ["inhibitor", "unsigned", "softmax"])
-def test_counts_are_those_of_a_counted_run_of_the_reference(kind, n):
+def test_counts_are_those_of_a_counted_run_of_the_reference(kind, n, sizes):
     """Exactly, once what NumPy does besides is taken off; the look-ups alone are not seen."""
-    network = counted(build_network(1, kind, d=32, heads=4))
+    network = counted(build_network(1, kind, d=32, heads=4, sizes=sizes))
     Counted.seen.clear()
     reference.logits(network, [list(range(3, 3 + n))])
     formula: Counter[str] = Counter()
@@ -236,6 +237,6 @@ def test_counts_are_those_of_a_counted_run_of_the_reference(kind, n):
             besides["multiply"] += n * layer.heads  # by 2, which is a shift
             besides["shift"] -= n * layer.heads
         else:
-            besides["add"] += pairs * network.width // network.heads  # |q - k| is one operation
+            besides["add"] += pairs * layer.pairs  # |q - k| is one operation
     del formula["look-up"]
     assert Counted.seen == formula + besides

@@ -29,7 +29,7 @@ SHAPES = [
     {"bits": 2, "density": 0.05, "d": 8, "heads": 8, "layers": 1, "classes": 2},
     {"bits": 3, "d": 33, "heads": 1, "positions": 1, "layers": 3, "vocabulary": 1},
     {"bits": 8, "layers": 0},
-    {"bits": 4, "sizes": [(1, 5), (4, 48), (3, 1)]},
+    {"bits": 4, "sizes": [(1, 3, 5), (4, 8, 48), (3, 1, 1)]},
 ]
 
 
@@ -113,20 +113,20 @@ def build_network(
     bits: int = 8,
     density: float | None = None,
     extreme: bool = False,
-    sizes: list[tuple[int, int]] | None = None,
+    sizes: list[tuple[int, int, int]] | None = None,
 ) -> IntegerNetwork:
     """A random network; attention is `inhibitor` (signed), `unsigned` or `softmax`.
 
-    sizes: heads and hidden neurons of each layer, where they are not all the same.
+    sizes: heads, pairs and hidden neurons of each layer, where they are not all the same.
     """
     rng = np.random.default_rng(seed)
     make = _extreme_attention if extreme else _calibrated_attention
     made = []
-    for own_heads, own_hidden in [(heads, hidden)] * layers if sizes is None else sizes:
+    for own_heads, pairs, own_hidden in [(heads, d // heads, hidden)] * layers if sizes is None else sizes:
         own = make(rng, attention, own_heads, d // heads)
         linears = {}
         for name, role in roles(own).items():
-            shape = shapes(d, own_heads * (d // heads), own_hidden)[name]
+            shape = shapes(d, own_heads * pairs, own_heads * (d // heads), own_hidden)[name]
             if extreme:
                 linears[name] = _extreme(rng, shape, bits, role.largest_input, role.zero)
             else:

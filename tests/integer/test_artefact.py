@@ -14,7 +14,8 @@ from integer_tickets.integer.layout import architecture_of, network_tensors
 from integer_tickets.integer.tokenizer import Tokenizer
 
 PROVENANCE = {"parameters": "abc", "level": 3, "density": 0.25, "name": "é \udcff"}
-FEWER_HEADS = {"bits": 4, "sizes": [(1, 5), (4, 48), (3, 1)]}
+FEWER_HEADS = {"bits": 4, "sizes": [(1, 8, 5), (4, 8, 48), (3, 8, 1)]}
+FEWER_PAIRS = {"bits": 4, "sizes": [(1, 3, 5), (4, 8, 48), (4, 1, 1)]}
 HASH = Tokenizer("hash", (), (), 60, 20)
 
 
@@ -41,9 +42,17 @@ def saved(tmp_path, random_network, random_tokenizer):
 
 @pytest.mark.parametrize("kind", ["inhibitor", "unsigned", "softmax"])
 @pytest.mark.parametrize(
-    "shape", [{"bits": 8}, {"bits": 4, "density": 0.5}, {"bits": 3, "density": 0.02}, {"bits": 2}, FEWER_HEADS]
+    ("shape", "version"),
+    [
+        ({"bits": 8}, 1),
+        ({"bits": 4, "density": 0.5}, 1),
+        ({"bits": 3, "density": 0.02}, 1),
+        ({"bits": 2}, 1),
+        (FEWER_HEADS, 2),
+        (FEWER_PAIRS, 3),
+    ],
 )
-def test_round_trip(tmp_path, random_network, random_tokenizer, kind, shape):
+def test_round_trip(tmp_path, random_network, random_tokenizer, kind, shape, version):
     for extreme, tokenizer in ((False, random_tokenizer()), (True, HASH)):
         network = random_network(1, kind, extreme=extreme, **shape)
         path = tmp_path / "ticket.safetensors"
@@ -53,7 +62,7 @@ def test_round_trip(tmp_path, random_network, random_tokenizer, kind, shape):
         assert loaded.bounds == prove(network) == prove(loaded.network)
         assert loaded.network.labels == network.labels
         assert architecture_of(loaded.network) == architecture_of(network)
-        assert parts(path)[0]["format"] == (2 if "sizes" in shape else 1)
+        assert parts(path)[0]["format"] == version
         before, after = network_tensors(network), network_tensors(loaded.network)
         assert before.keys() == after.keys()
         assert all(np.array_equal(before[name], after[name]) for name in before)
@@ -167,23 +176,28 @@ def test_a_later_version(saved):
     write(saved, description, tensors)
     with pytest.raises(UserError, match=r"ticket.safetensors: the stated format and its numbers disagree"):
         artefact.load(saved)
-    description["format"] = 3
+    description["format"] = 4
     write(saved, description, tensors)
     with pytest.raises(
-        UserError, match=r"ticket.safetensors: format version 3, this program reads versions 1 and 2; update it"
+        UserError, match=r"ticket.safetensors: format version 4, this program reads versions 1, 2 and 3; update it"
     ):
         artefact.load(saved)
 
 
-def test_a_network_with_fewer_heads_says_so_where_they_are_fewer(tmp_path, random_network):
+@pytest.mark.parametrize("what", ["heads", "pairs"])
+def test_a_network_with_fewer_of_them_says_so_where_they_are_fewer(tmp_path, random_network, what):
     path = tmp_path / "ticket.safetensors"
-    artefact.save(path, random_network(0, **FEWER_HEADS), HASH, {})
+    artefact.save(path, random_network(0, **(FEWER_HEADS if what == "heads" else FEWER_PAIRS)), HASH, {})
     description, tensors = parts(path)
     layers = description["architecture"]["layers"]
-    assert [layer.get("heads") for layer in layers] == [1, None, 3]
-    assert tensors["layers.0.query.bias"].size == 8 and tensors["layers.2.attention.shift"].size == 3
-    for place, heads, message in (
-        (1, 4, "the stated architecture"),  # no more than `heads` says already
+    if what == "heads":
+        assert [layer.get("heads") for layer in layers] == [1, None, 3]
+        assert tensors["layers.0.query.bias"].size == 8 and tensors["layers.2.attention.shift"].size == 3
+    else:
+        assert [layer.get("pairs") for layer in layers] == [3, None, 1]
+        assert tensors["layers.0.query.bias"].size == 3 and tensors["layers.0.value.bias"].size == 8
+    for place, number, message in (
+        (1, 4 if what == "heads" else 8, "the stated architecture"),  # no more than is said already
         (0, 2, "fill"),
         (0, 5, "fill"),
         (0, 0, "number of rows"),
@@ -192,7 +206,7 @@ def test_a_network_with_fewer_heads_says_so_where_they_are_fewer(tmp_path, rando
         (1, None, "integer is expected"),
     ):
         changed = json.loads(json.dumps(description))
-        changed["architecture"]["layers"][place]["heads"] = heads
+        changed["architecture"]["layers"][place][what] = number
         write(path, changed, tensors)
         with pytest.raises(UserError, match=rf"^\S+ticket.safetensors: [^\n]*{message}[^\n]*$"):
             artefact.load(path)

@@ -129,7 +129,7 @@ def test_a_classifier_without_a_single_weight(tmp_path, random_network, random_t
 
 def test_the_working_space_is_that_of_the_network(random_network):
     plain = native_engine.library("baseline")
-    for shape in ({}, {"layers": 0}, {"d": 33, "heads": 1, "positions": 255}, {"sizes": [(1, 5), (4, 48)]}):
+    for shape in ({}, {"layers": 0}, {"d": 33, "heads": 1, "positions": 255}, {"sizes": [(1, 3, 5), (4, 8, 48)]}):
         network = random_network(1, **shape)
         flat = flatten(network, None, PLAIN)
         lanes = -(-flat.length // BLOCK) * BLOCK

@@ -64,7 +64,7 @@ def test_long_sentences_no_layers_and_layers_of_their_own_sizes(random_network, 
     random = np.random.default_rng(0)
     batch = [random.integers(0, 60, n).tolist() for n in (255, 254, 129, 128, 1, 0)]
     assert np.array_equal(native_engine.logits(network, batch, isa=isa), reference.logits(network, batch))
-    for shape in ({"layers": 0}, {"sizes": [(1, 5), (4, 48), (3, 1)]}):
+    for shape in ({"layers": 0}, {"sizes": [(1, 3, 5), (4, 8, 48), (3, 1, 1)]}):
         network = random_network(6, kind, **shape)
         batch = sentences(network, 1)
         assert np.array_equal(native_engine.logits(network, batch, isa=isa), reference.logits(network, batch))

@@ -31,8 +31,10 @@ BROKEN_PARTS = [
     ("key", {"bits": 5}, "layers.1.key: 5 bits"),
     ("key", {"mask": np.zeros((32, 32), dtype=bool)}, "layers.1.key: a pruned weight is not zero"),
     ("key", {"mask": np.ones((32, 30), dtype=bool)}, "layers.1.key: mask must be bool"),
-    ("query", {"weight": ONES[:15]}, "layers.1.query: 15 rows, expected whole heads of 8, at most 32"),
-    ("query", {"weight": ONES[[*range(32), *range(8)]]}, "layers.1.query: 40 rows, expected whole heads of 8"),
+    ("value", {"weight": ONES[:15]}, "layers.1.value: 15 rows, expected whole heads of 8, at most 32"),
+    ("value", {"weight": ONES[[*range(32), *range(8)]]}, "layers.1.value: 40 rows, expected whole heads of 8"),
+    ("query", {"weight": ONES[:15]}, "layers.1.query: 15 rows, expected as many for each of 4 heads, at most 32"),
+    ("query", {"weight": ONES[[*range(32), *range(8)]]}, "layers.1.query: 40 rows, expected as many for each of 4"),
     ("query", {"weight": ONES[:16], "bias": np.zeros(16, dtype=np.int32)}, r"layers.1.key: .*, expected \(16, 32\)"),
     ("up", {"bias": np.zeros(48, dtype=np.int64)}, r"layers.1.up: bias must be int32 \(48,\)"),
     ("up", {"rule": None}, "layers.1.up: the classifier alone has no rounding rule"),
@@ -95,13 +97,20 @@ def test_tables_are_checked(random_network):
 
 
 def test_a_layer_may_have_fewer_heads(random_network):
-    network = random_network(0, sizes=[(1, 5), (3, 48)])
+    network = random_network(0, sizes=[(1, 8, 5), (3, 8, 48)])
     assert network.heads == 4 and [layer.heads for layer in network.layers] == [1, 3]
     assert network.layers[0].output.weight.shape == (32, 8) and network.layers[0].up.weight.shape == (5, 32)
     with pytest.raises(UserError, match=r"layers.1.output: weight has shape \(32, 32\), expected \(32, 24\)"):
         with_layer(network, "output", weight=ONES)
     with pytest.raises(UserError, match=r"layers.1.attention: shift must have one number per head \(3\)"):
         with_layer(network, "attention", shift=np.ones(4, dtype=np.int32))
+
+
+def test_q_and_k_may_be_narrower_than_a_head(random_network):
+    network = random_network(0, sizes=[(1, 3, 5), (3, 8, 48)])
+    assert [layer.pairs for layer in network.layers] == [3, 8]
+    first = network.layers[0]
+    assert first.query.weight.shape == first.key.weight.shape == (3, 32) and first.value.weight.shape == (8, 32)
 
 
 def test_density_counts_weights_that_live(random_network):

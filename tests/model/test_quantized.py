@@ -15,7 +15,7 @@ from integer_tickets.model import quantized, quantizers
 from integer_tickets.model.kernel import available
 from integer_tickets.model.lowering import lower
 from integer_tickets.model.quantized import HIDDEN, QK, VALUE, QuantizedTransformer, part_of
-from integer_tickets.model.transformer import initialise, linear_names, token_mask
+from integer_tickets.model.transformer import LayerSize, initialise, linear_names, token_mask
 from tests.model.conftest import CALIBRATION, KINDS, float_model, quantized_model, random_masks, sentences, shape_of
 
 LENGTHS = [12, 0, 1, 7, 12, 3, 1, 5, 0, 9]
@@ -96,7 +96,7 @@ def test_other_shapes(kind, kernel):
     assert_is_the_integer_network(quantized_model(kind, 3, **shape), sentences(LENGTHS, 1))
     shape = {"width": 12, "heads": 6, "layers": 3, "hidden": 7, "kernel": kernel}
     assert_is_the_integer_network(quantized_model(kind, 4, 4, **shape), sentences(LENGTHS, 2))
-    shape |= {"sizes": [(1, 7), (6, 1), (5, 3)]}  # a ticket of fewer heads and neurons
+    shape |= {"sizes": [LayerSize(*size) for size in ((1, 2, 7), (6, 1, 1), (5, 1, 3))]}  # a ticket of fewer of all
     assert_is_the_integer_network(quantized_model(kind, 4, 4, **shape), sentences(LENGTHS, 2))
 
 
@@ -320,7 +320,7 @@ def test_every_parameter_learns(kind):
 @pytest.mark.parametrize("seed", range(3))
 def test_8_bits_are_close_to_float(kind, seed):
     """Logits, and the direction in which all weights together are moved."""
-    batch, labels = sentences(range(1, 13), seed + 50), torch.arange(12) % 3
+    batch, labels = sentences([*range(1, 13)] * 4, seed + 50), torch.arange(48) % 3
     models = float_model(kind, seed), quantized_model(kind, seed)
     real, simulated = (model(*batch) for model in models)
     assert (real - simulated).square().mean().sqrt() < 0.12 * real.std()

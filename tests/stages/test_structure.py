@@ -1,4 +1,4 @@
-"""Ladders of heads and neurons through the stages, in this process: small models and small integer networks."""
+"""Ladders of heads, pairs and neurons through the stages, in this process: small models and small integer networks."""
 
 import contextlib
 import shutil
@@ -15,6 +15,7 @@ import yaml
 from integer_tickets.errors import UserError
 from integer_tickets.files import read_json
 from integer_tickets.integer import artefact
+from integer_tickets.model.transformer import LayerSize
 from integer_tickets.params import Kind, merge
 from integer_tickets.tickets.masks import density
 from integer_tickets.tickets.structure import sizes_of, units_of
@@ -101,7 +102,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def sizes(masks) -> list[tuple[int, int]]:
+def sizes(masks) -> list[LayerSize]:
     return sizes_of(units_of(masks, HEADS))
 
 
@@ -127,7 +128,7 @@ def test_models_hold_what_lives(study, attention, variant):
         buffers = sum(weights[name].numel() for name in weights if not weights[name].is_floating_point())
         assert info["parameters"] == sum(tensor.numel() for tensor in weights.values()) - steps - buffers
     dense, first, second, reinit, shuffled = (np.array(each).sum() for each in found)
-    assert dense == 2 * (HEADS + 16) and dense > first > second == reinit == shuffled
+    assert dense == 2 * (HEADS + 4 + 16) and dense > first > second == reinit == shuffled
     assert found[2] == found[3] == found[4]
 
 
@@ -138,7 +139,7 @@ def test_integer_networks_are_small_and_have_no_masks(study, attention, variant)
     for stage in ("integer", "distilled"):
         folder = study / "artifacts" / stage / item / "level_2" / bits
         network = artefact.load(folder / "ticket.safetensors").network
-        assert [(layer.heads, len(layer.up.weight)) for layer in network.layers] == expected
+        assert [(layer.heads, layer.pairs, len(layer.up.weight)) for layer in network.layers] == expected
         assert network.heads == HEADS and all(matrix.mask is None for _, matrix in network.matrices())
         assert sizes(load_model(folder / "master.safetensors")[1]) == expected
         assert read_json(folder / "info.json")["density"] < 0.75
@@ -155,7 +156,7 @@ def test_the_results_say_what_was_pruned(study):
     info = read_json(study / "artifacts/ladder/inhibitor-structure-0/upper/level_2/info.json")
     assert floats.loc[("ticket", 2), "bits"] == 32 * info["parameters"]
     text = (study / "reports" / "report.md").read_text()
-    assert "global pruning of the heads and hidden neurons, rewound to optimiser step 4" in text
+    assert "global pruning of the heads, q/k pairs and hidden neurons, rewound to optimiser step 4" in text
 
 
 @pytest.mark.parametrize("variant", ["structure", "int8"])
@@ -203,5 +204,5 @@ def test_a_ladder_that_cannot_go_further_says_so(study, tmp_path, monkeypatch):
     values = merge(yaml.safe_load(Path("params.yaml").read_text()), {"prune": {"keep": 0.01}})
     Path("params.yaml").write_text(yaml.safe_dump(values))
     item = ["--attention", "inhibitor", "--variant", "structure", "--seed", "0"]
-    with pytest.raises(UserError, match="every layer is down to one head and one neuron, nothing is left to prune"):
+    with pytest.raises(UserError, match="every layer is down to one head, one q/k pair and one neuron, nothing is"):
         run(prune_rewind, *item, "--segment", "upper", "--levels", "1-2")

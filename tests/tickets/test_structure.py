@@ -1,5 +1,6 @@
-"""Heads and neurons: which are pruned on any values, and small models that compute what the large ones do."""
+"""Heads, pairs and neurons: which are pruned on any values, and small models that compute what the large ones do."""
 
+from collections import Counter
 from itertools import pairwise
 
 import pytest
@@ -28,7 +29,7 @@ from tests.model.conftest import KINDS, float_model, quantized_model, sentences,
 from tests.tickets.conftest import moved, point_of
 from tests.tickets.test_masks import GRIDS, relaxed
 
-WIDTH, HEADS, E = 4, 2, 2
+WIDTH, HEADS, E = 4, 2, 3
 SCOPES = ["global", "layerwise"]
 
 
@@ -46,14 +47,22 @@ def shapes_of(hidden):
 @st.composite
 def layers(draw):
     """Units of one or two layers, weights from one grid of those that live, and the scale of each weight matrix."""
+
+    def living(size):
+        lives = draw(arrays.arrays(bool, size))
+        lives[draw(st.integers(0, size - 1))] = True
+        return torch.from_numpy(lives)
+
     values = draw(st.sampled_from(sorted(GRIDS)).map(GRIDS.__getitem__))
     units, weights, scales = {}, {}, {}
     for layer in range(draw(st.integers(1, 2))):
         hidden = draw(st.integers(1, 5))
-        for group, size in ((f"layers.{layer}.attention", HEADS), (f"layers.{layer}", hidden)):
-            lives = draw(arrays.arrays(bool, size))
-            lives[draw(st.integers(0, size - 1))] = True
-            units[group] = torch.from_numpy(lives)
+        heads = living(HEADS)
+        pairs, count = torch.zeros(HEADS, E, dtype=torch.bool), draw(st.integers(1, E))
+        for head in heads.nonzero().flatten().tolist():
+            pairs[head, draw(st.permutations(range(E)))[:count]] = True
+        units |= {f"layers.{layer}.attention": heads, f"layers.{layer}.attention.pairs": pairs}
+        units[f"layers.{layer}"] = living(hidden)
         for end, shape in shapes_of(hidden).items():
             name = f"layers.{layer}.{end}"
             weights[name] = torch.from_numpy(draw(arrays.arrays("float32", shape, elements=values)))
@@ -61,21 +70,60 @@ def layers(draw):
     return cut(State(0, weights, {}, {}), units).weights, units, scales
 
 
-def importance(weights, scales, group, number):
-    """Of the living unit with this number: mean of (w / scale)^2 over its weights, summed one by one; their count."""
-    squares = []
-    for name, scale in scales.items():
-        if name.rpartition(".")[0].rpartition(".")[0] == group:
-            matrix = weights[name] if "output" not in name and "down" not in name else weights[name].T
-            size = E if group.endswith("attention") else 1
-            squares += [
-                (w / scale) ** 2 for w in matrix[size * number : size * (number + 1)].double().flatten().tolist()
-            ]
-    return sum(squares) / len(squares), len(squares)
+QUERIES, VALUES, NEURONS = ("query", "key"), ("value", "output"), ("up", "down")
+
+
+def squares(weights, scales, group, parts, rows):
+    """(w / scale)^2 of these rows of parts of a group, or of these columns where units lie along the columns."""
+    found = []
+    for part in parts:
+        matrix, scale = weights[f"{group}.{part}.weight"], scales[f"{group}.{part}.weight"]
+        matrix = matrix.T if part in ("output", "down") else matrix
+        found += [(w / scale) ** 2 for row in rows for w in matrix[row].double().tolist()]
+    return found
+
+
+def mean(values):
+    return sum(values) / len(values)
+
+
+def removable(weights, units, scales):
+    """What can go at once, in the order of groups: group, its units, their importance."""
+    for i in range(len(units) // 3):
+        group, pairs = f"layers.{i}.attention", f"layers.{i}.attention.pairs"
+        heads = units[group].nonzero().flatten().tolist()
+        count = int(units[pairs].sum()) // len(heads)
+        for number, head in enumerate(heads):
+            own = squares(weights, scales, group, QUERIES, range(count * number, count * (number + 1)))
+            own += squares(weights, scales, group, VALUES, range(E * number, E * (number + 1)))
+            yield group, {(head,)}, mean(own)
+        ranks = []
+        for number, head in enumerate(heads):
+            places = [(head, place) for place in units[pairs][head].nonzero().flatten().tolist()]
+            rows = range(count * number, count * (number + 1))
+            own = [mean(squares(weights, scales, group, QUERIES, [row])) for row in rows]
+            ranks.append(sorted(zip(own, places, strict=True), key=lambda pair: -pair[0]))
+        for rank in zip(*ranks, strict=True):
+            yield pairs, {place for _, place in rank}, mean([value for value, _ in rank])
+        for number, index in enumerate(units[f"layers.{i}"].nonzero().flatten().tolist()):
+            yield f"layers.{i}", {(index,)}, mean(squares(weights, scales, f"layers.{i}", NEURONS, [number]))
+
+
+def weights_in(alive_units, pool):
+    """How many weights the living units of some modules have."""
+    total = 0
+    for group in pool:
+        own = [place for place in alive_units if place[0] == group]
+        if group.endswith("attention"):
+            pairs = [place for place in alive_units if place[0] == f"{group}.pairs"]
+            total += 2 * WIDTH * (len(pairs) + E * len(own))
+        else:
+            total += 2 * WIDTH * len(own)
+    return total
 
 
 def alive(units):
-    return {(group, index) for group, lives in units.items() for index in lives.nonzero().flatten().tolist()}
+    return {(group, *index) for group, lives in units.items() for index in lives.nonzero().tolist()}
 
 
 def in_exact_grids(weights, scales):
@@ -88,26 +136,31 @@ def in_exact_grids(weights, scales):
 def test_the_least_important_go_until_few_enough_weights_are_left(layer, keep, scope):
     weights, units, scales = layer
     weights = in_exact_grids(weights, scales)
-    found = {}
-    for group, lives in units.items():
-        for number, index in enumerate(lives.nonzero().flatten().tolist()):
-            found[group, index] = importance(weights, scales, group, number)
-    expected = set(found)
-    for pool in [set(units)] if scope == "global" else [{group} for group in units]:
-        own = [place for place in found if place[0] in pool]
-        target = keep * sum(found[place][1] for place in own)
-        for place in sorted(reversed(own), key=lambda place: found[place][0]):
-            alone = sum(group == place[0] for group, _ in expected) == 1
-            if sum(found[other][1] for other in expected if other[0] in pool) > target and not alone:
-                expected.remove(place)
-    if expected == set(found):
-        with pytest.raises(UserError, match="down to one head and one neuron, nothing is left to prune; shorten"):
+    places, expected = list(removable(weights, units, scales)), alive(units)
+    modules = [group for group in units if not group.endswith("pairs")]
+    for pool in [modules] if scope == "global" else [[module] for module in modules]:
+        own = [place for place in places if place[0].removesuffix(".pairs") in pool]
+        left = Counter(group for group, _, _ in own)
+        target = keep * weights_in(expected, pool)
+        for group, members, _ in sorted(reversed(own), key=lambda place: place[2]):
+            if weights_in(expected, pool) > target and left[group] > 1:
+                left[group] -= 1
+                expected -= {(group, *index) for index in members}
+                if group.endswith("attention"):
+                    ((head,),) = members
+                    expected -= {place for place in expected if place[:2] == (f"{group}.pairs", head)}
+    if expected == alive(units):
+        with pytest.raises(UserError, match="down to one head, one q/k pair and one neuron, nothing is left to prune;"):
             prune_units(weights, units, scales, keep, scope)
         return
     before = {group: lives.clone() for group, lives in units.items()}
     kept = prune_units(weights, units, scales, keep, scope)
     assert alive(kept) == expected and list(kept) == list(units)
     assert all(lives.any() for lives in kept.values())
+    for i, size in enumerate(sizes_of(kept)):
+        assert kept[f"layers.{i}.attention.pairs"].sum(1)[kept[f"layers.{i}.attention"]].unique().tolist() == [
+            size.pairs
+        ]
     assert all(torch.equal(units[group], lives) for group, lives in before.items())
 
 
@@ -133,10 +186,15 @@ def test_shuffled_units_keep_the_count_of_each_group(layer, seed):
     assert alive(shuffled_units(units, seed)) == alive(moved_units)
 
 
-def some_units(hidden=24, heads=4):
-    units = {"layers.0.attention": [1, 0, 1, 1], "layers.1.attention": [0, 1, 0, 0]}
-    made = {group: torch.tensor(lives[:heads]).bool() for group, lives in units.items()}
-    return made | {f"layers.{i}": torch.arange(hidden) % (3 + i) == 1 for i in range(2)}
+def some_units():
+    """Of two layers of 4 heads, each 4 wide, and 24 neurons."""
+    pairs = [[1, 1, 0, 1], [0, 0, 0, 0], [0, 1, 1, 1], [1, 1, 1, 0]], [[0, 0, 0, 0], [0, 0, 1, 0], *[[0, 0, 0, 0]] * 2]
+    units = {}
+    for i, own in enumerate(pairs):
+        lives = torch.tensor(own).bool()
+        units |= {f"layers.{i}.attention": lives.any(1), f"layers.{i}.attention.pairs": lives}
+        units[f"layers.{i}"] = torch.arange(24) % (3 + i) == 1
+    return units
 
 
 def test_masks_and_units_say_the_same():
@@ -145,9 +203,10 @@ def test_masks_and_units_say_the_same():
     assert set(shapes) == set(linear_names(model)) - {"classifier.weight"}
     masks = masks_of(units, shapes)
     assert list(masks) == list(shapes) and alive(units_of(masks, 4)) == alive(units)
-    assert density(masks) == (4 * (4 * 4 * 16) + (8 + 6) * 2 * 16) / (8 * (4 * 4 * 16) + 48 * 2 * 16)
-    assert sizes_of(units) == [(3, 8), (1, 6)]
-    assert masks["layers.1.attention.key.weight"].any(1).nonzero().flatten().tolist() == [4, 5, 6, 7]
+    assert density(masks) == (2 * (3 * 7 + 5) * 16 + (8 + 6) * 2 * 16) / (8 * (4 * 4 * 16) + 48 * 2 * 16)
+    assert sizes_of(units) == [(3, 3, 8), (1, 1, 6)]
+    assert masks["layers.1.attention.key.weight"].any(1).nonzero().flatten().tolist() == [6]
+    assert masks["layers.1.attention.value.weight"].any(1).nonzero().flatten().tolist() == [4, 5, 6, 7]
     assert masks["layers.1.down.weight"].all(0).nonzero().flatten().tolist() == [1, 5, 9, 13, 17, 21]
 
 
@@ -159,7 +218,11 @@ def test_the_small_model_computes_what_the_large_one_does_with_zeros(kind):
     small = Transformer(**shape_of(kind, heads=4, sizes=sizes_of(units))).eval()
     start = cut(rewind, units)
     small.load_state_dict(start.weights)
-    model.load_state_dict(masked(rewind, masks).weights)
+    zeroed = masked(rewind, masks).weights
+    for i in range(2):  # what a dead pair still says is the difference of two biases, the same for all tokens
+        for part in ("query", "key"):
+            zeroed[f"layers.{i}.attention.{part}.bias"] *= units[f"layers.{i}.attention.pairs"].flatten()
+    model.load_state_dict(zeroed)
     batch = sentences([12, 3, 1, 7])
     assert torch.allclose(small(*batch), model(*batch), rtol=1e-5, atol=1e-5)
     assert not torch.allclose(small(*batch), float_model(kind, heads=4)(*batch), rtol=1e-2, atol=1e-2)
@@ -177,7 +240,7 @@ def test_a_ladder_shrinks_until_one_of_each_is_left(kind, scope):
     rewind = point_of(model)
     masks = dense_masks(rewind.weights, structured_names(model))
     trained, seen = moved(rewind.weights), []
-    with pytest.raises(UserError, match="every layer is down to one head and one neuron, nothing is left to prune"):
+    with pytest.raises(UserError, match="every layer is down to one head, one q/k pair and one neuron, nothing is"):
         while True:
             masks, start = rewound(trained, masks, rewind, 0.63, scope, heads=4)
             seen.append(density(masks))
@@ -189,7 +252,7 @@ def test_a_ladder_shrinks_until_one_of_each_is_left(kind, scope):
     # Layer by layer, a layer with one head keeps it; else only the last level may stop short.
     limit, levels = (0.63, seen[:-1]) if scope == "global" else (1.0, seen)
     assert len(seen) > 2 and all(after <= limit * before for before, after in pairwise([1.0, *levels]))
-    assert sizes_of(units_of(masks, 4)) == [(1, 1), (1, 1)]
+    assert sizes_of(units_of(masks, 4)) == [(1, 1, 1), (1, 1, 1)]
 
 
 def test_controls_have_the_tickets_sizes():

@@ -57,9 +57,9 @@ def integer_operations(network: IntegerNetwork, n: int) -> Counts:
         for name in roles(layer.attention):
             _linear(counts, getattr(layer, name), n)
         if isinstance(layer.attention, Inhibitor):
-            _inhibitor(counts, layer.attention, n, layer.heads, e)
+            _inhibitor(counts, layer.attention, n, layer.heads, layer.pairs, e)
         else:
-            _softmax(counts, layer.attention, n, layer.heads, e)
+            _softmax(counts, layer.attention, n, layer.heads, layer.pairs, e)
         _count(counts, "residual", 2 * n * d, {("add", "int32"): 1, ("compare", "int32"): 2})
     _norm(counts, n, d)
     _count(counts, "pooling", n * d, {("add", "int16"): 1})
@@ -173,9 +173,9 @@ def _norm(counts: Counts, n: int, d: int) -> None:
     )
 
 
-def _inhibitor(counts: Counts, attention: Inhibitor, n: int, heads: int, e: int) -> None:
+def _inhibitor(counts: Counts, attention: Inhibitor, n: int, heads: int, coordinates: int, e: int) -> None:
     pairs = n * n * heads
-    _count(counts, "attention", pairs * e, {("absolute difference", "int8"): 1, ("add", "int16"): 1})
+    _count(counts, "attention", pairs * coordinates, {("absolute difference", "int8"): 1, ("add", "int16"): 1})
     score = {("multiply", "int16"): 1, ("add", "int32"): 1, ("shift", "int32"): 1, ("compare", "int32"): 2}
     _count(counts, "attention", pairs, score)
     if attention.signed:  # v - clamp(v, -Z, Z), and -Z once
@@ -186,9 +186,9 @@ def _inhibitor(counts: Counts, attention: Inhibitor, n: int, heads: int, e: int)
     _mean(counts, "attention", n * heads * e)
 
 
-def _softmax(counts: Counts, attention: Softmax, n: int, heads: int, e: int) -> None:
+def _softmax(counts: Counts, attention: Softmax, n: int, heads: int, coordinates: int, e: int) -> None:
     pairs = n * n * heads
-    _count(counts, "attention", pairs * e, {("multiply", "int8"): 2, ("add", "int32"): 2})
+    _count(counts, "attention", pairs * (coordinates + e), {("multiply", "int8"): 1, ("add", "int32"): 1})
     # The largest score, the distance from it, the table, and the sum of the weights.
     _count(counts, "attention", pairs, {("compare", "int32"): 1, ("add", "int32"): 2, ("look-up", "int8"): 1})
     for head in range(heads):

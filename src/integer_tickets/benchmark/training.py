@@ -91,11 +91,11 @@ def step_times(steps: Mapping[str, Callable[[], None]], rounds: int) -> Rows:
 
 
 def shrinking_times(shape: Mapping[str, Any], densities: Sequence[float], batch: int, tokens: int, rounds: int) -> Rows:
-    """Training steps of models cut to at most a density (1: dense) of heads and neurons, in interleaved rounds.
+    """Training steps of models cut to at most a density (1: dense) of their structure, in interleaved rounds.
 
-    shape: the arguments of Transformer; each step is one on `batch` random sentences of `tokens` tokens. Which heads
-    and neurons go is decided by the random initial weights. Rows: the density that is left (never less than one head
-    and one neuron a layer), heads and neurons of all layers, and what `step_times` gives.
+    shape: the arguments of Transformer; each step is one on `batch` random sentences of `tokens` tokens. Which heads,
+    pairs and neurons go is decided by the random initial weights. Rows: the density that is left (never less than one
+    of each a layer), heads and neurons of all layers, and what `step_times` gives.
     """
     dense = Transformer(**shape)
     random = generator("shrinking", 0)
@@ -110,7 +110,7 @@ def shrinking_times(shape: Mapping[str, Any], densities: Sequence[float], batch:
     for target in densities:
         kept = prune_units(state.weights, units, scales, target, "global") if target < 1 else units
         sizes = sizes_of(kept)
-        heads, neurons = (sum(column) for column in zip(*sizes, strict=True))
+        heads, neurons = (sum(size.heads for size in sizes), sum(size.hidden for size in sizes))
         rows.append({"density": round(density(masks_of(kept, whole)), 6), "heads": heads, "neurons": neurons})
         model = Transformer(**shape, sizes=sizes)
         model.load_state_dict(cut(state, kept).weights)

@@ -24,7 +24,7 @@ FAMILIES = {
     "transfer": "Does the ticket gain from a mask of its own, beside one found elsewhere?",
     "rewind": "Does the ticket gain from the rewind point, beside one rewound to initialisation?",
     "blocks": "Is a ticket of blocks as accurate as one of single weights of the same density?",
-    "structure": "Is a ticket of heads and neurons as accurate as one of single weights of the same level?",
+    "structure": "Is a ticket of heads, q/k pairs and neurons as accurate as one of single weights of the same level?",
     "found in integers": "Is a ticket found in integers more accurate than a float one quantized later?",
     "attention": "Is Inhibitor attention as accurate as softmax attention, all else equal?",
     "quantization": "Does the integer network match its model before quantization?",

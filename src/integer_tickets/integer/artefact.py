@@ -16,18 +16,19 @@ from integer_tickets.integer.bounds import prove
 from integer_tickets.integer.container import MAX_HEADER, parsed, read
 from integer_tickets.integer.layout import (
     architecture_of,
-    inner_width,
+    attention_widths,
     network_from,
     network_tensors,
     tokenizer_tensors,
     unpack_tokenizer,
 )
-from integer_tickets.integer.network import IntegerNetwork
+from integer_tickets.integer.network import IntegerNetwork, Layer
 from integer_tickets.integer.rounding import Array
 from integer_tickets.integer.tokenizer import Tokenizer
 
-FORMATS = (1, 2)
-"""A file has version 2 only if a layer has fewer heads than the network: version 1 knows no such layers."""
+FORMATS = (1, 2, 3)
+"""A file has version 2 only if a layer has fewer heads than the network, and version 3 only if q and k of a layer are
+narrower than a head: lower versions know no such layers."""
 
 KEY = "integer_tickets"
 
@@ -144,13 +145,19 @@ def _describe(network: IntegerNetwork, tokenizer: Tokenizer, provenance: Any) ->
     if not isinstance(provenance, dict) or _depth(provenance) > DEEPEST:
         raise UserError(f"provenance: expected names and values, nested at most {DEEPEST} deep")
     return {
-        "format": 2 if any(layer.heads < network.heads for layer in network.layers) else 1,
+        "format": max((_version(layer, network) for layer in network.layers), default=1),
         "architecture": architecture_of(network),
         "labels": list(network.labels),
         "tokenizer": {"kind": tokenizer.kind, "size": int(tokenizer.size)},
         "provenance": provenance,
         "bounds": prove(network),
     }
+
+
+def _version(layer: Layer, network: IntegerNetwork) -> int:
+    if layer.pairs < network.width // network.heads:
+        return 3
+    return 2 if layer.heads < network.heads else 1
 
 
 def _depth(value: Any) -> int:
@@ -175,8 +182,8 @@ def _check_declared(description: Mapping[str, Any], size: int) -> None:
     for number in (d, *rows):
         if type(number) is not int or number < 1:
             raise ValueError(f"{number!r} where a number of rows or columns is expected")
-    inner = [inner_width(described, layer) for layer in described["layers"]]
-    _check_size(d * (sum(rows) + sum(hidden) + len(description["labels"]) + 4 * sum(inner)), size)
+    widths = [sum(attention_widths(described, layer)) for layer in described["layers"]]
+    _check_size(d * (sum(rows) + sum(hidden) + len(description["labels"]) + 2 * sum(widths)), size)
 
 
 def _check_tensors(expected: Mapping[str, Array], found: Mapping[str, Array]) -> None:
@@ -201,7 +208,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Array], int]:
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: its description cannot be read ({error})") from None
     if version not in FORMATS:
-        known = " and ".join(map(str, FORMATS))
+        known = f"{', '.join(map(str, FORMATS[:-1]))} and {FORMATS[-1]}"
         raise UserError(f"{path}: format version {version!r}, this program reads versions {known}; update it")
     return description, container.tensors, container.size
 

@@ -18,7 +18,7 @@ def prove(network: IntegerNetwork) -> dict[str, int]:
     for i, layer in enumerate(network.layers):
         for part, role in roles(layer.attention).items():
             bounds[f"layers.{i}.{part}"] = linear_bound(getattr(layer, part), role.largest_input)
-        bounds[f"layers.{i}.attention"] = _attention_bound(layer, network.width // network.heads)
+        bounds[f"layers.{i}.attention"] = _attention_bound(layer)
     bounds["classifier"] = linear_bound(network.classifier, 128)
     for name, bound in bounds.items():
         if bound >= LIMIT:
@@ -32,9 +32,9 @@ def linear_bound(linear: Linear, largest_input: int) -> int:
     return int((absolute + np.abs(linear.bias.astype(np.int64))).max())
 
 
-def _attention_bound(layer: Layer, head_width: int) -> int:
+def _attention_bound(layer: Layer) -> int:
     attention: Inhibitor | Softmax = layer.attention
     if isinstance(attention, Softmax):
-        return 2 * 128 * 128 * head_width  # the difference of two scores
-    distances = 255 * head_width * attention.multiplier.astype(np.int64)
+        return 2 * 128 * 128 * layer.pairs  # the difference of two scores
+    distances = 255 * layer.pairs * attention.multiplier.astype(np.int64)
     return int((distances + np.abs(attention.offset.astype(np.int64))).max())

@@ -158,7 +158,7 @@ class _Graph:
             return self.linear(getattr(layer, name), own[name], inputs)
 
         u = self.norm(x, d)
-        heads = np.array([0, 0, layer.heads, d // network.heads])
+        heads = np.array([0, 0, layer.heads, -1])
         q, k, v = (
             self.op("Transpose", self.op("Reshape", linear(name, u), heads), perm=[0, 2, 1, 3])
             for name in ("query", "key", "value")

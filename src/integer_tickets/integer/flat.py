@@ -1,6 +1,6 @@
 """An integer network as plain arrays: what the C sources read, one field for each of ticket.h."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -113,7 +113,7 @@ def flatten(network: IntegerNetwork, tokenizer: Tokenizer | None, form: Form = P
         raise UserError(f"tokens: {network.tokens.weight.size} numbers, at most {LARGEST_TABLE} for C")
     if tokenizer is not None and tokenizer.size > len(network.tokens.weight):
         raise UserError(f"tokenizer: {tokenizer.size} ids, but the network has {len(network.tokens.weight)} tokens")
-    inner = [len(layer.query.weight) for layer in network.layers]
+    inner = [len(layer.value.weight) for layer in network.layers]
     hidden = [len(layer.up.weight) for layer in network.layers]
     return FlatNetwork(
         tokens=network.tokens.weight,
@@ -140,9 +140,10 @@ def flatten(network: IntegerNetwork, tokenizer: Tokenizer | None, form: Form = P
 def _layer(layer: Layer, form: Form) -> FlatLayer:
     attention = layer.attention
     own = roles(attention)
+    padded = {name: _padded(getattr(layer, name), layer) for name in ("query", "key")}
     linears = {
         # bytes from up are what they are; all others are kept 128 above
-        name: _linear(getattr(layer, name), 0 if name == "down" else 128, form)
+        name: _linear(padded.get(name) or getattr(layer, name), 0 if name == "down" else 128, form)
         for name in own
     }
     return FlatLayer(
@@ -156,6 +157,20 @@ def _layer(layer: Layer, form: Form) -> FlatLayer:
         gain=attention.gain,
         is_signed=int(isinstance(attention, Inhibitor) and attention.signed),
     )
+
+
+def _padded(linear: Linear, layer: Layer) -> Linear:
+    """q or k as wide as the heads: further coordinates in which all tokens are 0 (or the zero point) change nothing."""
+    missing = len(layer.value.weight) // layer.heads - layer.pairs
+    assert linear.rule is not None  # an IntegerNetwork has checked it
+
+    def widen(rows: Array) -> Array:
+        shaped = rows.reshape(layer.heads, layer.pairs, *rows.shape[1:])
+        return np.pad(shaped, [(0, 0), (0, missing), *[(0, 0)] * (rows.ndim - 1)]).reshape(-1, *rows.shape[1:])
+
+    multiplier = linear.rule.multiplier
+    rule = replace(linear.rule, multiplier=widen(multiplier) if len(multiplier) > 1 else multiplier)
+    return replace(linear, weight=widen(linear.weight), mask=None, bias=widen(linear.bias), rule=rule)
 
 
 def _linear(linear: Linear, above: int, form: Form) -> FlatLinear:

@@ -64,16 +64,18 @@ def architecture_of(network: IntegerNetwork) -> dict[str, Any]:
         "logit_shift": network.logit_shift,
         "token_table": {"bits": network.tokens.bits, "shift": network.tokens.shift},
         "position_table": {"bits": network.positions.bits, "shift": network.positions.shift},
-        "layers": [_layer_description(layer, network.heads) for layer in network.layers],
+        "layers": [_layer_description(layer, network) for layer in network.layers],
         "classifier": {"bits": network.classifier.bits},
     }
 
 
-def _layer_description(layer: Layer, heads: int) -> dict[str, Any]:
+def _layer_description(layer: Layer, network: IntegerNetwork) -> dict[str, Any]:
     attention = layer.attention
     described: dict[str, Any] = {"hidden": layer.up.weight.shape[0]}
-    if layer.heads < heads:
+    if layer.heads < network.heads:
         described["heads"] = layer.heads
+    if layer.pairs < network.width // network.heads:
+        described["pairs"] = layer.pairs
     if isinstance(attention, Inhibitor):
         described["attention"] = {"kind": "inhibitor", "gain": attention.gain, "signed": attention.signed}
     else:
@@ -100,7 +102,7 @@ def network_from(described: Any, labels: tuple[str, ...], tensors: Mapping[str, 
         tokens=Table(**tokens, shift=_integer(described["token_table"]["shift"])),
         positions=Table(**positions, shift=_integer(described["position_table"]["shift"])),
         layers=tuple(
-            _layer(f"layers.{i}", layer, d, inner_width(described, layer), tensors)
+            _layer(f"layers.{i}", layer, d, attention_widths(described, layer), tensors)
             for i, layer in enumerate(described["layers"])
         ),
         classifier=Linear(**classifier, bias=tensors["classifier.bias"], rule=None),
@@ -114,15 +116,17 @@ def network_from(described: Any, labels: tuple[str, ...], tensors: Mapping[str, 
     )
 
 
-def inner_width(described: Any, layer: Any) -> int:
-    """How wide the heads of a layer are together: the width, less where the layer says that it has fewer heads."""
-    d = _count(described["width"])
-    return _count(layer["heads"]) * (d // _count(described["heads"])) if "heads" in layer else d
+def attention_widths(described: Any, layer: Any) -> tuple[int, int]:
+    """How wide q (and k), and v are for all heads of a layer: the width, but where the layer says that it has less."""
+    d, heads = _count(described["width"]), _count(described["heads"])
+    own = _count(layer["heads"]) if "heads" in layer else heads
+    inner = own * (d // heads) if "heads" in layer else d
+    return own * _count(layer["pairs"]) if "pairs" in layer else inner, inner
 
 
-def _layer(name: str, described: Any, d: int, inner: int, tensors: Mapping[str, Array]) -> Layer:
+def _layer(name: str, described: Any, d: int, widths: tuple[int, int], tensors: Mapping[str, Array]) -> Layer:
     attention = _attention(f"{name}.attention", described["attention"], tensors)
-    expected = shapes(d, inner, _count(described["hidden"]))
+    expected = shapes(d, *widths, _count(described["hidden"]))
     linears = {}
     for part, role in roles(attention).items():
         own = described[part]

@@ -62,7 +62,10 @@ class Softmax:
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """One Transformer layer of h heads, each e = d / `heads` wide; shapes as in `shapes`."""
+    """One Transformer layer of h heads, each e = d / `heads` wide; shapes as in `shapes`.
+
+    q and k of a head have p numbers, at most e.
+    """
 
     query: Linear
     key: Linear
@@ -77,11 +80,16 @@ class Layer:
         """h, from 1 to the `heads` of the network."""
         return len(self.attention.multiplier)
 
+    @property
+    def pairs(self) -> int:
+        """p, from 1 to the width of a head."""
+        return len(self.query.weight) // self.heads
 
-def shapes(d: int, inner: int, hidden: int) -> dict[str, tuple[int, int]]:
-    """The shape of each weight of a layer whose heads are together `inner` = h e wide."""
-    scored = dict.fromkeys(("query", "key", "value"), (inner, d))
-    return scored | {"output": (d, inner), "up": (hidden, d), "down": (d, hidden)}
+
+def shapes(d: int, scored: int, inner: int, hidden: int) -> dict[str, tuple[int, int]]:
+    """The shape of each weight of a layer: of all heads, q and k are `scored` = h p and v is `inner` = h e wide."""
+    attention = {"query": (scored, d), "key": (scored, d), "value": (inner, d), "output": (d, inner)}
+    return attention | {"up": (hidden, d), "down": (d, hidden)}
 
 
 @dataclass(frozen=True)
@@ -236,12 +244,16 @@ def _check_linear(name: str, linear: Linear, shape: tuple[int, int], role: Role 
 
 
 def _check_layer(name: str, layer: Layer, d: int, head_width: int) -> None:
-    inner, hidden = layer.query.weight.shape[0], layer.up.weight.shape[0]
+    scored, inner, hidden = (len(part.weight) for part in (layer.query, layer.value, layer.up))
     _require(
         inner % head_width == 0 and inner <= d,
-        f"{name}.query: {inner} rows, expected whole heads of {head_width}, at most {d}",
+        f"{name}.value: {inner} rows, expected whole heads of {head_width}, at most {d}",
     )
-    heads, expected = inner // head_width, shapes(d, inner, hidden)
+    heads, expected = inner // head_width, shapes(d, scored, inner, hidden)
+    _require(
+        scored % heads == 0 and scored <= inner,
+        f"{name}.query: {scored} rows, expected as many for each of {heads} heads, at most {inner}",
+    )
     for part, role in roles(layer.attention).items():
         _check_linear(f"{name}.{part}", getattr(layer, part), expected[part], role)
     attention = layer.attention

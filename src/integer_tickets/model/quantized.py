@@ -175,14 +175,14 @@ class QuantizedTransformer(Transformer):
         log_v: Tensor,
         gain: int,
     ) -> Tensor:
-        """q, k, v (batch, n, heads e) -> what each token gathers, the same shape."""
+        """q, k (batch, n, heads pairs), v (batch, n, heads e) -> what each token gathers, shaped as v."""
         q, k, v = part.split(q), part.split(k), part.split(v)
         if part.kind == "inhibitor":
             gamma, delta = self.head_numbers(part, log_qk, log_v)
             rule = inhibitor_rule(gamma.detach(), delta.detach())
             total = part.inhibit(q, k, v, gamma, delta, valid, rule=rule)
             return self._mean(total.transpose(1, 2).flatten(2), counts, gain)
-        factor = softmax_factor(log_qk, q.shape[-1])
+        factor = softmax_factor(log_qk, v.shape[-1])
         rule_of_head = softmax_rule(factor, part.heads)
         scores = q @ k.transpose(-1, -2)
         exact = torch_ops.softmax_weights(scores.detach(), valid, *rule_of_head, self.exp_table)

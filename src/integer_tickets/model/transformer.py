@@ -4,6 +4,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -60,36 +61,50 @@ class Dropout(nn.Module):
         return x * kept.mul_(65536 / (65536 - self.dropped))
 
 
+class LayerSize(NamedTuple):
+    """How large a layer is: `pairs` are the coordinates in which q and k of a head are compared."""
+
+    heads: int
+    pairs: int
+    hidden: int
+
+
 class Attention(nn.Module):
     """Multi-head attention; the two kinds share every linear layer.
 
     softmax: sum_j softmax_j(q_i k_j / sqrt(e)) v_j. inhibitor (Brännvall, arXiv 2310.02041, with 1/n and per-head
-    scalars): 1/n sum_j of v_j softly thresholded by max(0, gamma |q_i - k_j|_1 - delta).
+    scalars): 1/n sum_j of v_j softly thresholded by max(0, gamma |q_i - k_j|_1 - delta). A head is e wide; its q and k
+    may have fewer coordinates, `pairs`.
     """
 
-    def __init__(self, width: int, heads: int, head_width: int, kind: str, signed: bool, isa: str | None) -> None:
+    def __init__(
+        self, width: int, heads: int, pairs: int, head_width: int, kind: str, signed: bool, isa: str | None
+    ) -> None:
         super().__init__()
         self.kind, self.heads, self.signed, self.isa = kind, heads, signed, isa
         inner = heads * head_width
-        self.query = nn.Linear(width, inner)
-        self.key = nn.Linear(width, inner)
+        self.query = nn.Linear(width, heads * pairs)
+        self.key = nn.Linear(width, heads * pairs)
         self.value = nn.Linear(width, inner)
         self.output = nn.Linear(inner, width)
         if kind == "inhibitor":
-            # With q, k and v of unit variance the mean of gamma |q - k|_1 is about 1.1, above three quarters of all |v|;
-            # less delta it is about 0.4, and two thirds pass. Where few do, some seeds end two to four points lower.
+            # With q, k and v of unit variance the mean of gamma |q - k|_1 is about 1.1, more than three quarters of all
+            # |v|; less delta it is about 0.4, and two thirds pass. Where few do, some seeds end 2 to 4 points lower.
             self.log_gamma = nn.Parameter(torch.full((heads,), -math.log(head_width)))
             self.delta = nn.Parameter(torch.full((heads,), 0.7))
 
     def project(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(batch, n, width) -> q, k, v (batch, n, heads e), by one product: three are slower, backwards most of all."""
+        """(batch, n, width) -> q, k (batch, n, heads pairs) and v (batch, n, heads e).
+
+        By one product: three are slower, backwards most of all.
+        """
         parts = (self.query, self.key, self.value)
         weight, bias = torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts])
-        q, k, v = F.linear(u, weight, bias).chunk(3, -1)
+        q, k, v = F.linear(u, weight, bias).split([part.out_features for part in parts], -1)
         return q, k, v
 
     def split(self, x: Tensor) -> Tensor:
-        """(batch, n, heads e) -> (batch, heads, n, e), e being the width of a head."""
+        """(batch, n, heads e) -> (batch, heads, n, e), e being what a head has of it."""
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
     def inhibit(
@@ -102,6 +117,9 @@ class Attention(nn.Module):
         valid: Tensor,
         rule: IntegerRule | None = None,
     ) -> Tensor:
+        missing = v.shape[-1] - q.shape[-1]
+        if missing:  # coordinates in which all agree add nothing to a distance
+            q, k = F.pad(q, (0, missing)), F.pad(k, (0, missing))
         if self.isa is not None and is_fused(self.isa, q):
             return fused_inhibitor(q, k, v, gamma, delta, valid, self.signed, rule, self.isa)
         if self.isa is not None and q.is_cuda and q.dtype == torch.float32 and triton_works():
@@ -109,13 +127,14 @@ class Attention(nn.Module):
         return inhibitor(q, k, v, gamma, delta, valid, self.signed, rule)
 
     def context(self, q: Tensor, k: Tensor, v: Tensor, valid: Tensor, counts: Tensor) -> Tensor:
-        """q, k, v (batch, heads, n, e) -> what each token gathers, the same shape."""
+        """q, k (batch, heads, n, pairs), v (batch, heads, n, e) -> what each token gathers, shaped as v."""
         q, k, v = q.float(), k.float(), v.float()
         if self.kind == "softmax":
             with torch.autocast(
                 q.device.type, enabled=False
             ):  # both kinds attend in float32; on a CPU bfloat16 is slower
-                return F.scaled_dot_product_attention(q, k, v, attn_mask=valid[:, None, None, :])
+                mask, scale = valid[:, None, None, :], v.shape[-1] ** -0.5
+                return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
         total = self.inhibit(q, k, v, self.log_gamma.exp(), self.delta, valid)
         return total / counts.clamp_min(1)[:, None, None, None]
 
@@ -134,7 +153,7 @@ class Transformer(nn.Module):
     """ids (batch, n) int64 right-padded, counts (batch,) tokens -> logits (batch, classes).
 
     With `rows`, ids number these instead of the rows of the token table, which then takes no part in the graph.
-    A head is width / heads wide. sizes: heads and hidden neurons of each layer, where they are not the same in all.
+    A head is width / heads wide. sizes: those of the layers, where they are not the same in all.
     """
 
     def __init__(
@@ -152,16 +171,19 @@ class Transformer(nn.Module):
         signed: bool = True,
         kernel: str = "fused",
         isa: str = "avx2",
-        sizes: Sequence[tuple[int, int]] | None = None,
+        sizes: Sequence[LayerSize] | None = None,
     ) -> None:
         super().__init__()
         self.width, self.heads = width, heads
         self.isa = isa if kernel == "fused" and fused_works(isa) else None  # of the fused kernels; None: plain forms
         self.tokens = nn.Embedding(vocabulary, width)
         self.positions = nn.Embedding(positions, width)
+        dense = LayerSize(heads, width // heads, hidden)
         self.layers = nn.ModuleList(
-            Layer(width, own_hidden, Attention(width, own_heads, width // heads, attention, signed, self.isa))
-            for own_heads, own_hidden in ([(heads, hidden)] * layers if sizes is None else sizes)
+            Layer(
+                width, own.hidden, Attention(width, own.heads, own.pairs, width // heads, attention, signed, self.isa)
+            )
+            for own in ([dense] * layers if sizes is None else sizes)
         )
         self.classifier = nn.Linear(width, classes)
         self.dropout = Dropout(dropout)

@@ -23,7 +23,7 @@ def answers(study: Study) -> Iterator[str]:
         ),
         ("Does rewinding matter?", _rewinding),
         ("What do 1x4 blocks cost?", partial(_verdicts, family="blocks")),
-        ("What does removing heads and neurons cost?", partial(_verdicts, family="structure")),
+        ("What does removing heads, q/k pairs and neurons cost?", partial(_verdicts, family="structure")),
         ("How do tickets compare with a small dense network of equal bytes?", partial(_verdicts, family="small")),
     ):
         found = list(answer(study))

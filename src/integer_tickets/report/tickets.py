@@ -44,7 +44,7 @@ def scope(study: Study, variant: str) -> str:
     settings = study.params.variants[variant]
     prunable = "linear layers and token embedding" if settings.embedding else "linear layers"
     if settings.pattern == "structure":
-        prunable = "heads and hidden neurons"
+        prunable = "heads, q/k pairs and hidden neurons"
     if settings.pattern == "block":
         prunable += ", in 1x4 blocks along the input,"
     return f"{settings.scope} pruning of the {prunable}, rewound to optimiser step {settings.rewind}"

@@ -1,7 +1,7 @@
 """The controls beside a ticket: models that differ from it in one thing, as masks and the state training begins with.
 
 A control that begins at step 0 trains the first steps, too. All have the ticket's number of weights, but for `random`,
-`oneshot` and `inverted` of heads and neurons, which have at most the share of weights that the ticket has.
+`oneshot` and `inverted` of structure, which have at most the share of weights that the ticket has.
 """
 
 from collections.abc import Callable, Mapping
@@ -60,7 +60,7 @@ def signs(ticket: Ticket, model: Transformer, seed: int) -> tuple[Masks, State]:
 
 
 def shuffled_in_layers(ticket: Ticket, model: Transformer, seed: int) -> tuple[Masks, State]:
-    """The masks shuffled within each layer, or its blocks, or its heads and neurons: do the places matter?"""
+    """The masks shuffled within each layer, or its blocks, or its structure: do the places matter?"""
     if ticket.heads is None:
         return ticket.begun(shuffled(ticket.masks, seed, ticket.block))
     units = shuffled_units(units_of(ticket.masks, ticket.heads), seed)
@@ -85,7 +85,7 @@ def inverted(ticket: Ticket, model: Transformer, seed: int) -> tuple[Masks, Stat
     scales = scales_of(ticket.rewind, ticket.dense, list(ticket.masks))
     sizes = {name: ticket.dense[name].double().abs() / scales[name] for name in ticket.masks}
     highest = max(size.max().item() for size in sizes.values())
-    # So that the means over blocks (of sizes), and over heads and neurons (of squares), turn around as well.
+    # So that the means over blocks (of sizes), and over structure (of squares), turn around as well.
     power = 1 if ticket.heads is None else 2
     turned = {name: (highest**power - size**power) ** (1 / power) for name, size in sizes.items()}
     return ticket.begun(_most_important(ticket, turned, dict.fromkeys(turned, 1.0), ticket.scope))

@@ -1,8 +1,8 @@
 """The lottery-ticket ladder: prune what was trained, rewind what survives.
 
 Everywhere here `heads` says what is pruned: None where it is weights, which stay in their tensors as zeros, one by one
-or in blocks of `block` neighbours along the input; the heads of a layer of the dense model where it is whole heads and
-neurons, of which the tensors are then cut free.
+or in blocks of `block` neighbours along the input; the heads of a layer of the dense model where it is whole heads,
+q/k pairs and neurons, of which the tensors are then cut free.
 """
 
 from integer_tickets.tickets.masks import prune, scale_of
@@ -16,8 +16,8 @@ def rewound(
     """Masks and start of the next level (iterative magnitude pruning, Frankle et al., arXiv 1903.01611).
 
     Importance is |w| over the root mean square of its layer at the rewind point; of the trained layer where all of it
-    is zero there, as the classifier is at step 0. That of a block is the mean of such values, that of a head or neuron
-    the mean square. Rewound are all weights (the classifier too), grids of quantizers, the optimiser's moments and the
+    is zero there, as the classifier is at step 0. That of a block is the mean of such values, that of structure the
+    mean square. Rewound are all weights (the classifier too), grids of quantizers, the optimiser's moments and the
     step, hence learning rate and data order; what is pruned is zero or cut away in weights and moments.
     """
     scales = scales_of(rewind, trained, list(masks))
@@ -35,5 +35,5 @@ def scales_of(rewind: State, trained: Weights, names: list[str]) -> dict[str, fl
 
 
 def pruned(state: State, masks: Masks, heads: int | None) -> State:
-    """A state of the dense model under masks: with zeros, or without the heads and neurons that do not live."""
+    """A state of the dense model under masks: with zeros, or without the structure that does not live."""
     return masked(state, masks) if heads is None else cut(state, units_of(masks, heads))
