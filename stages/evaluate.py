@@ -3,6 +3,7 @@
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ from integer_tickets.evaluation.summary import (
 )
 from integer_tickets.files import replacing, write_json, write_text
 from integer_tickets.integer import artefact
+from integer_tickets.integer.network import zeros as zeros_of
 from integer_tickets.params import Evaluate, Params, load_params
 
 ARTIFACTS = Path("artifacts")
@@ -96,7 +98,7 @@ def main() -> None:
 
     best = best_final(networks, labels["selection"])
     pairs = zip(labels[headline].tolist(), best.predictions[headline].tolist(), strict=True)
-    costs, parts = cost_tables(networks, params, classes, splits[headline].lengths)
+    costs, parts, zeros = cost_tables(networks, params, classes, splits[headline].lengths)
     corpus_name = corpus.statistics["corpus"]
     with replacing(OUT) as out:
         write_table(out / "results.csv", ({"corpus": corpus_name, **row} for row in found), RESULT_COLUMNS)
@@ -109,6 +111,7 @@ def main() -> None:
         write_table(out / "lines.csv", (row for model in models for row in line_rows(model)), LINE_COLUMNS)
         write_table(out / "operations.csv", costs)
         write_table(out / "bits.csv", parts)
+        write_table(out / "zeros.csv", zeros)
         names = corpus.labels
         rows_of_best = ({"actual": names[a], "predicted": names[p], "model": best.entry.name} for a, p in sorted(pairs))
         write_table(out / "confusion.csv", rows_of_best)
@@ -186,14 +189,14 @@ def line_rows(model: Model) -> Iterable[dict[str, Any]]:
 
 def cost_tables(
     networks: list[Model], params: Params, classes: int, lengths: Array
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """What a sentence of these lengths costs each integer network and the dense float peer, and the bits of files."""
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
+    """What a sentence of these lengths costs each integer network and the dense float peer; bits of files; zeros."""
     model = params.model
     shape = Shape(model.width, model.layers, model.heads, model.hidden, classes)
     peer = Configuration("peer", "dense", "softmax", "", 0, "float")
     operations = average(partial(dense_operations, shape), lengths)
     costs = [columns_of(peer) | row for row in cost_rows(operations, dense_bytes(shape, lengths.mean()))]
-    bits = []
+    bits, zeros = [], []
     for one in networks:
         path = one.entry.folder / "ticket.safetensors"
         network = artefact.load(path).network
@@ -201,7 +204,8 @@ def cost_tables(
         operations = average(partial(integer_operations, network), lengths)
         costs += [fixed | row for row in cost_rows(operations, integer_bytes(network, lengths.mean()))]
         bits += [fixed | {"part": part, "bits": count} for part, count in artefact.bits_breakdown(path).items()]
-    return costs, bits
+        zeros.append(fixed | asdict(zeros_of(network)))
+    return costs, bits, zeros
 
 
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]], columns: list[str] | None = None) -> None:

@@ -46,11 +46,12 @@ def judge(params: Params, folder: Path) -> None:
     write_table(folder / "results.csv", results, RESULT_COLUMNS)
     write_table(folder / "summary.csv", summary)
     write_table(folder / "comparisons.csv", comparison_rows(right, split, params), COMPARISON_COLUMNS)
-    for name in ("overlaps", "lines"):
+    for name in ("overlaps", "lines", "zeros"):
         frames = [frame for run in runs if len(frame := read_table(run / f"{name}.csv"))]
         frame = pd.concat(frames) if frames else read_table(runs[0] / f"{name}.csv")
         write_text(folder / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
-    tables = {name: read_table(folder / f"{name}.csv") for name in ("summary", "comparisons", "overlaps", "lines")}
+    read = ("summary", "comparisons", "overlaps", "lines", "zeros")
+    tables = {name: read_table(folder / f"{name}.csv") for name in read}
     study = Study(params, statistics, {}, tables)
     for name, draw in of_tickets(study).items():
         save(draw, study, folder / "figures" / name)

@@ -29,12 +29,13 @@ def main() -> None:
 
 
 def plots(study: Study) -> dict[str, pd.DataFrame]:
-    """Small tables for `dvc plots`: mean accuracy over seeds, training curves, confusion of the best final ticket."""
+    """Small tables for `dvc plots`: mean accuracy over seeds, training curves, lines between trainings, confusion."""
     rows = study.accuracies()
     models = rows[~rows["stage"].isin(["teacher", "baseline"])].rename(columns={"mean": "accuracy"})
     columns = ["attention", "variant", "role", "weights", "level", "density", "accuracy"]
     return {
         "accuracy_density": models[columns].astype({"level": int}),
+        "connectivity": study.tables["lines"][["name", "seed", "share", "error", "loss"]],
         "training": study.tables["training"][["run", "epoch", "loss", "selection_accuracy"]],
         "confusion": study.tables["confusion"][["actual", "predicted"]],
     }

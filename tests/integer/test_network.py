@@ -7,7 +7,7 @@ import pytest
 
 from integer_tickets.errors import UserError
 from integer_tickets.integer.bounds import linear_bound, prove
-from integer_tickets.integer.network import Linear, density, padded
+from integer_tickets.integer.network import Linear, density, padded, zeros
 from integer_tickets.integer.rounding import Rule, norm
 
 
@@ -111,6 +111,18 @@ def test_q_and_k_may_be_narrower_than_a_head(random_network):
     assert [layer.pairs for layer in network.layers] == [3, 8]
     first = network.layers[0]
     assert first.query.weight.shape == first.key.weight.shape == (3, 32) and first.value.weight.shape == (8, 32)
+
+
+def test_zeros_of_a_mask_and_of_rounding_are_counted_apart(random_network):
+    network = random_network(0, bits=2, density=0.25)
+    found = zeros(network)
+    linears = [linear for _, linear in network.linears()]
+    assert found.size == sum(linear.weight.size for linear in linears)
+    assert found.pruned == sum((~linear.mask).sum() for linear in linears if linear.mask is not None) > 0
+    assert found.rounded == sum(
+        (linear.weight[linear.mask if linear.mask is not None else ...] == 0).sum() for linear in linears
+    )
+    assert found.rounded > 0
 
 
 def test_density_counts_weights_that_live(random_network):

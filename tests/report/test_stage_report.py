@@ -14,6 +14,7 @@ from integer_tickets.report import markdown
 from integer_tickets.report.study import read_study
 from stages import evaluate, report, show
 from tests.evaluation.fake_study import fake_checkout
+from tests.stages.conftest import ROOT
 
 FILES = {
     *("report.md", "metrics.json", "results.csv", "summary.csv", "comparisons.csv"),
@@ -22,7 +23,7 @@ FILES = {
         for name in ("accuracy_density", "accuracy_bits", "training", "controls", "connectivity")
         for kind in ("svg", "png")
     ),
-    *(f"plots/{name}.csv" for name in ("accuracy_density", "training", "confusion")),
+    *(f"plots/{name}.csv" for name in ("accuracy_density", "connectivity", "training", "confusion")),
 }
 
 TIMINGS = {
@@ -166,7 +167,7 @@ def test_the_page_of_timings():
 def test_a_study_with_nothing_to_spare(three_classes, tmp_path, monkeypatch, content):
     """One attention, seed and variant, no test split, three classes."""
     folder = _copy(three_classes, tmp_path, monkeypatch)
-    assert set(content(folder)) == {name for name in FILES if "connectivity" not in name}
+    assert set(content(folder)) == {name for name in FILES if "figures/connectivity" not in name}
     text = (folder / "report.md").read_text(encoding="utf-8")
     assert "a&#124;b" in text and "on the validation split" in text
     assert not re.search(r"\b(nan|None|inf)\b", text)
@@ -175,6 +176,22 @@ def test_a_study_with_nothing_to_spare(three_classes, tmp_path, monkeypatch, con
     assert "inhibitor_int8_int8_dense_accuracy" in metrics and "bayes_accuracy" not in metrics
     with (folder / "plots" / "confusion.csv").open(encoding="utf-8") as file:
         assert {row["actual"] for row in csv.DictReader(file)} == {"a|b", "NA", "<c>"}
+
+
+def test_the_step_that_is_rewound_to_is_a_figure(tmp_path, monkeypatch):
+    late = load_params(ROOT / "params.yaml").variants["float"].model_dump() | {"rewind": 90}
+    fake_checkout(tmp_path, {"grid": {"seeds": [0], "variants": ["float", "late"]}, "variants": {"late": late}})
+    monkeypatch.chdir(tmp_path)
+    evaluate.main()
+    report.main()
+    assert read_study(load_params(), tmp_path / "artifacts").rewind_steps() == {"float": 120, "late": 90}
+    assert (tmp_path / "reports" / "figures" / "rewind_steps.svg").exists()
+    assert "(figures/rewind_steps.svg)" in (tmp_path / "reports" / "report.md").read_text(encoding="utf-8")
+
+
+def test_zeros_of_pruning_and_of_rounding_stand_apart(reported):
+    text = (reported / "report.md").read_text(encoding="utf-8")
+    assert "| integer network | pruned % | rounded to 0 % | left % |" in text
 
 
 def test_show_prints_the_table_and_where_the_report_lies(reported, capsys):

@@ -190,6 +190,22 @@ def density(matrix: Table | Linear) -> float:
     return 1.0 if matrix.mask is None else float(matrix.mask.mean())
 
 
+@dataclass(frozen=True)
+class Zeros:
+    """Weights of the linear layers: all of them, those that a mask has pruned, and those that live but became 0."""
+
+    size: int
+    pruned: int
+    rounded: int
+
+
+def zeros(network: IntegerNetwork) -> Zeros:
+    linears = [linear for _, linear in network.linears()]
+    size = sum(linear.weight.size for linear in linears)
+    pruned = sum(int((~linear.mask).sum()) for linear in linears if linear.mask is not None)
+    return Zeros(size, pruned, size - pruned - sum(int(np.count_nonzero(linear.weight)) for linear in linears))
+
+
 def padded(rows: Sequence[Sequence[int]]) -> tuple[Array, Array]:
     """Sentences as one batch: token ids (batch, n), right-padded with 0, n >= 1, and counts (batch,), both int64."""
     counts = np.array([len(row) for row in rows], np.int64)

@@ -64,7 +64,9 @@ def save_figures(study: Study, folder: Path) -> list[str]:
 def of_tickets(study: Study) -> dict[str, Callable[[Study], Figure]]:
     """The figures about tickets that a study has."""
     drawn: dict[str, Callable[[Study], Figure]] = {"accuracy_density": accuracy_density, "controls": controls}
-    return drawn | ({"connectivity": connectivity} if len(study.tables["lines"]) else {})
+    if len(study.tables["lines"]):
+        drawn["connectivity"] = connectivity
+    return drawn | ({"rewind_steps": rewind_steps} if study.rewind_steps() else {})
 
 
 def save(draw: Callable[[Study], Figure], study: Study, path: Path) -> None:
@@ -146,10 +148,11 @@ def _legend(figure: Figure, panels: list[Axes]) -> None:
 def _line(
     axes: Axes, x: pd.Series, rows: pd.DataFrame, label: str, marker: str, colour: str, face: str, style: str = "-"
 ) -> None:
-    """Mean accuracy of these rows with its deviation over seeds, joined; nothing where there are none."""
+    """Mean accuracy of these rows with its interval, joined; nothing where there are none."""
     if len(rows):
+        reach = [100 * (rows["mean"] - rows["low"]), 100 * (rows["high"] - rows["mean"])]
         axes.errorbar(
-            x, 100 * rows["mean"], 100 * rows["std"].fillna(0), marker=marker, linestyle=style, color=colour,
+            x, 100 * rows["mean"], reach, marker=marker, linestyle=style, color=colour,
             markerfacecolor=face, linewidth=1.4, elinewidth=1, capsize=3, markersize=6, label=label,
         )  # fmt: skip
 
@@ -168,7 +171,8 @@ def _finish(figure: Figure, of_ladders: dict[tuple[str, str], Axes], study: Stud
             axes.set_title(f"bag of words: {value:.1f} %, far {side}", loc="right", fontsize=8, color=GREY)
     _legend(figure, panels)
     figure.supxlabel(x_label, fontsize=10)
-    figure.supylabel(f"accuracy on {study.split}, % (mean ± std over seeds)", fontsize=10)
+    confidence = 100 * study.params.evaluate.confidence
+    figure.supylabel(f"accuracy on {study.split}, % (mean and {confidence:.0f} % interval)", fontsize=10)
 
 
 def controls(study: Study) -> Figure:
@@ -224,6 +228,33 @@ def connectivity(study: Study) -> Figure:
     _legend(figure, list(panels.values()))
     figure.supxlabel("from one training (0) to the other (1)", fontsize=10)
     figure.supylabel("error on selection, %", fontsize=10)
+    return figure
+
+
+def rewind_steps(study: Study) -> Figure:
+    """The barrier of a level against the step that is rewound to, mean over seeds, of variants else alike."""
+    grid, steps = study.params.grid, study.rewind_steps()
+    figure = Figure(figsize=(max(7.0, 5.2 * len(grid.attentions)), 4.2), layout="constrained")
+    panels = list(figure.subplots(1, len(grid.attentions), sharey=True, squeeze=False)[0])
+    shades, found = matplotlib.colormaps["viridis"], study.barriers()
+    levels = sorted(found["level"].unique())
+    for attention, axes in zip(grid.attentions, panels, strict=True):
+        axes.set_title(attention, loc="left")
+        for index, level in enumerate(levels):
+            own = select(found, attention=attention, level=level)
+            mean = own[own["variant"].isin(steps)].groupby("variant")["error"].mean()
+            mean.index = mean.index.map(steps.__getitem__)
+            mean = mean.sort_index()
+            colour = shades(0.85 * index / max(1, len(levels) - 1))
+            label = f"level {level}" if level else "dense"
+            axes.plot(mean.index, 100 * mean, marker="o", color=colour, linewidth=1.4, label=label)
+        axes.set_xscale("symlog", linthresh=min(step for step in steps.values() if step))
+        axes.xaxis.set_major_locator(FixedLocator(sorted(set(steps.values()))))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    _legend(figure, panels)
+    figure.supxlabel("rewound to optimiser step", fontsize=10)
+    figure.supylabel("barrier, points of error on selection", fontsize=10)
     return figure
 
 

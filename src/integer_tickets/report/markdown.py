@@ -100,6 +100,7 @@ def _integers(study: Study) -> Iterator[str]:
     yield _more_training(study)
     yield "Where the bits are, in kB of the shipped file (mean over seeds):"
     yield tables.sizes(study).markdown()
+    yield from tickets.zeros(study)
     yield agreement(study)
 
 

@@ -1,5 +1,6 @@
 """Everything that the report is made from, read once, with the questions that tables, figures and text ask of it."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ import pandas as pd
 from integer_tickets.errors import UserError
 from integer_tickets.files import read_json
 from integer_tickets.params import Params
+from integer_tickets.tickets.connectivity import barrier
 
-TABLES = ["summary", "comparisons", "training", "overlaps", "lines", "operations", "bits", "confusion"]
+TABLES = ["summary", "comparisons", "training", "overlaps", "lines", "operations", "bits", "zeros", "confusion"]
 ASIDE = ("controls", "transfer", "connectivity", "supermask")
 """Stages whose models stand beside the ladder."""
 TEXT = [
@@ -99,6 +101,25 @@ class Study:
         """The last level whose ticket matches its dense model, 0 if none does."""
         found = self.compared("pruning", attention=attention, variant=variant)
         return int(found.loc[found["matching"], "level"].max()) if found["matching"].any() else 0
+
+    def barriers(self) -> pd.DataFrame:
+        """Attention, variant, level, seed, and the barriers between two trainings in error (a fraction) and nats."""
+        columns = ["attention", "variant", "level", "seed"]
+        rows = [
+            dict(zip(columns, place, strict=True)) | {what: barrier(line[what].tolist()) for what in ("error", "loss")}
+            for place, line in self.tables["lines"].groupby(columns, sort=False)
+        ]
+        return pd.DataFrame(rows, columns=[*columns, "error", "loss"])
+
+    def rewind_steps(self) -> dict[str, int]:
+        """The rewind step of each variant with barriers that differs from another one in that step alone."""
+        found = {name: self.params.variants[name] for name in self.tables["lines"]["variant"].unique()}
+        alike = Counter(str(variant.model_copy(update={"rewind": 0})) for variant in found.values())
+        return {
+            name: variant.rewind
+            for name, variant in found.items()
+            if alike[str(variant.model_copy(update={"rewind": 0}))] > 1
+        }
 
     def compared(self, family: str, **columns: Any) -> pd.DataFrame:
         return select(self.tables["comparisons"], family=family, **columns)

@@ -4,11 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from integer_tickets.report.study import ASIDE, Study, select
-from integer_tickets.tickets.connectivity import barrier
 
 BASELINE_NAMES = {
     "bayes": "best possible classifier",
@@ -132,10 +130,9 @@ def controls(study: Study, variant: str) -> Table:
 def barriers(study: Study) -> Table:
     """The barrier between two trainings of a level in points of error and in nats, mean over seeds."""
     rows = []
-    for names, own in study.tables["lines"].groupby(["attention", "variant", "level"], sort=False):
+    for names, own in study.barriers().groupby(["attention", "variant", "level"], sort=False):
         attention, variant, level = str(names[0]), str(names[1]), names[2]
-        found = [[barrier(line[what].tolist()) for what in ("error", "loss")] for _, line in own.groupby("seed")]
-        error, loss = (float(np.mean(values)) for values in zip(*found, strict=True))
+        error, loss = float(own["error"].mean()), float(own["loss"].mean())
         stage = "prune_rewind" if level else "train_dense"
         model = study.accuracy(stage=stage, attention=attention, variant=variant, level=level)
         rewind = study.params.variants[variant].rewind
@@ -168,6 +165,15 @@ def comparisons(study: Study, family: str) -> Table:
         for _, row in study.compared(family).iterrows()
     ]
     return Table(header, rows)
+
+
+def zeros(study: Study) -> Table:
+    """Of the weights in the linear layers of each integer network: pruned, rounded to 0, and what is left."""
+    rows = []
+    for name, own in study.tables["zeros"].groupby("name", sort=False):
+        pruned, rounded = (float((own[column] / own["size"]).mean()) for column in ("pruned", "rounded"))
+        rows.append([str(name), *(percent(share, 1) for share in (pruned, rounded, 1 - pruned - rounded))])
+    return Table(["integer network", "pruned %", "rounded to 0 %", "left %"], rows)
 
 
 def sizes(study: Study) -> Table:

@@ -15,6 +15,7 @@ def page(study: Study, runs: list[str]) -> str:
         "Answers": answers,
         "Accuracy against density": ladder,
         "Controls": controls,
+        "Zeros": zeros,
         "Connectivity": connectivity,
         "Supermasks": supermasks,
         "Comparisons": comparisons,
@@ -85,6 +86,16 @@ def controls(study: Study) -> Iterator[str]:
     )
 
 
+def zeros(study: Study) -> Iterator[str]:
+    table = tables.zeros(study)
+    if table.rows:
+        yield (
+            "Which weights of the linear layers are 0 (mean over seeds): what pruning took away, which a file leaves "
+            "out, and what lives but was rounded to 0, which costs its bits."
+        )
+        yield table.markdown()
+
+
 def connectivity(study: Study) -> Iterator[str]:
     lines = study.tables["lines"]
     if lines.empty:
@@ -96,6 +107,9 @@ def connectivity(study: Study) -> Iterator[str]:
         "what is found, whatever the noise (Frankle et al. 2020)."
     )
     yield "![Error between two trainings](figures/connectivity.svg)"
+    if study.rewind_steps():
+        yield "Where variants differ in the step that is rewound to and in nothing else, the choice of that step:"
+        yield "![Barrier against the step rewound to](figures/rewind_steps.svg)"
     yield tables.barriers(study).markdown()
 
 
