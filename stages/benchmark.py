@@ -21,17 +21,8 @@ from integer_tickets.integer.rounding import Array
 from integer_tickets.model.transformer import Transformer
 from integer_tickets.params import WEIGHT_NAMES, Params, load_params, own_bits
 from integer_tickets.report.markdown import timings_page
-from stages.models import (
-    DATA,
-    DISTILLED,
-    Item,
-    build,
-    level_folder,
-    level_name,
-    prepare_torch,
-    read_float_model,
-    rows_of,
-)
+from stages.folders import read_float_model, rows_of
+from stages.models import DATA, DISTILLED, Item, build, level_folder, level_name, prepare_torch
 
 REPORTS = Path("reports")
 SLOWEST = 16  # largest batch for the reference engine, which is for reading, not for speed

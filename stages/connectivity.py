@@ -12,7 +12,8 @@ from integer_tickets.tickets.ladder import pruned
 from integer_tickets.training.loop import score
 from integer_tickets.training.state import load_state
 from stages.fit import fit
-from stages.models import CONTROLS, Item, begin, level_folder, level_name, read_float_model
+from stages.folders import read_float_model
+from stages.models import CONTROLS, Item, begin, level_folder, level_name
 from stages.work import publish
 
 ROLE = "order"

@@ -10,8 +10,9 @@ from integer_tickets.tickets.controls import CONTROLS, FROM_STEP_0, Ticket, smal
 from integer_tickets.tickets.masks import dense_masks
 from integer_tickets.training.state import Masks, State, fresh_state, load_state
 from stages.fit import fit
+from stages.folders import read_float_model
 from stages.models import CONTROLS as FOLDER
-from stages.models import Item, Job, begin, level_folder, level_name, read_float_model
+from stages.models import Item, Job, begin, level_folder, level_name
 from stages.train_dense import early_steps
 from stages.work import publish
 

@@ -5,19 +5,9 @@ from pathlib import Path
 from integer_tickets.params import WEIGHT_BITS, WEIGHT_NAMES, Params, own_bits
 from integer_tickets.training.loop import SoftLabels, train
 from integer_tickets.training.state import fresh_state, load_tensors, masked
+from stages.folders import count_parameters, describe, is_finished, read_float_model
 from stages.integer_models import quantized_model, tuning_schedule, write_integer_model
-from stages.models import (
-    DISTILLED,
-    INTEGER,
-    TEACHER,
-    Item,
-    begin,
-    count_parameters,
-    describe,
-    is_finished,
-    level_name,
-    read_float_model,
-)
+from stages.models import DISTILLED, INTEGER, TEACHER, Item, begin, level_name
 from stages.work import publish
 
 

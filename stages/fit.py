@@ -4,7 +4,8 @@ from pathlib import Path
 
 from integer_tickets.training.loop import Result, Schedule, train
 from integer_tickets.training.state import Masks, State
-from stages.models import Job, count_parameters, describe, write_float_model
+from stages.folders import count_parameters, describe, write_float_model
+from stages.models import Job
 
 
 def fit(

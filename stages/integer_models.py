@@ -20,7 +20,8 @@ from integer_tickets.params import WEIGHT_NAMES, Distill, Params, Quantize
 from integer_tickets.training import processes
 from integer_tickets.training.loop import Result, Schedule, predict
 from integer_tickets.training.state import Masks, save_model
-from stages.models import Job, finish, ladder_schedule, reported, rows_of, training_runtime
+from stages.folders import finish, reported, rows_of
+from stages.models import Job, ladder_schedule, training_runtime
 
 CHECKED = 256  # sentences on which simulation and integer engine are compared before a network is accepted
 

@@ -1,8 +1,6 @@
-"""What the stages that make models share: arguments, building a model, and the model folder."""
+"""What the stages that make models share: items and their arguments, the job of a stage, and building a model."""
 
 import argparse
-import csv
-import io
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,20 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from integer_tickets.data.batches import Split, evaluation_batches, pad
+from integer_tickets.data.batches import evaluation_batches, pad
 from integer_tickets.data.corpus import Corpus, load_corpus
 from integer_tickets.errors import UserError
-from integer_tickets.files import read_json, write_json, write_text
 from integer_tickets.model.kernel import available
 from integer_tickets.model.quantized import QuantizedTransformer
 from integer_tickets.model.transformer import LayerSize, Transformer
 from integer_tickets.params import BLOCK, WEIGHT_BITS, Params, Shape, Variant, embedding_bits, load_params
-from integer_tickets.tickets.controls import FROM_STEP_0
-from integer_tickets.tickets.masks import density
 from integer_tickets.tickets.structure import sizes_of, units_of
 from integer_tickets.training import processes
-from integer_tickets.training.loop import Result, Schedule, predict
-from integer_tickets.training.state import Masks, Weights, load_model, save_model, save_tensors
+from integer_tickets.training.loop import Schedule
+from integer_tickets.training.state import Masks
 from stages.work import work_folder
 
 DATA = Path("artifacts/data")
@@ -36,8 +31,6 @@ LADDER = Path("artifacts/ladder")
 CONTROLS = Path("artifacts/controls")
 INTEGER = Path("artifacts/integer")
 DISTILLED = Path("artifacts/distilled")
-REPORTED = ("selection", "validation", "test")
-HISTORY = ("epoch", "step", "loss", "lr", "selection_accuracy", "selection_loss")
 
 
 @dataclass(frozen=True)
@@ -243,96 +236,3 @@ def calibration(corpus: Corpus, params: Params, rows: int = 1024) -> list[tuple[
         (torch.from_numpy(ids).to(device), torch.from_numpy(counts).to(device))
         for ids, counts in (pad(split, indices) for indices in evaluation_batches(lengths))
     ]
-
-
-def reported(corpus: Corpus) -> dict[str, Split]:
-    return {name: corpus.splits[name] for name in REPORTED if name in corpus.splits}
-
-
-def describe(
-    item: Item,
-    params: Params,
-    *,
-    role: str,
-    level: int,
-    masks: Mapping[str, Tensor],
-    weights: str,
-    result: Result,
-    parameters: int,
-    mask_from: str = "",
-    distilled: bool = False,
-) -> dict[str, Any]:
-    """What info.json says of a model."""
-    variant = params.variants.get(item.variant)  # the teacher has none
-    return {
-        "role": role,
-        "attention": item.attention,
-        "variant": item.variant,
-        "seed": item.seed,
-        "level": level,
-        "density": round(density(masks), 6) if masks else 1.0,
-        "pattern": variant.pattern if variant else "weight",
-        "weights": weights,
-        "rewind": 0 if variant is None or role in ("dense", *FROM_STEP_0, "small") else variant.rewind,
-        "mask_from": mask_from,
-        "distilled": distilled,
-        "selected_epoch": result.epoch,
-        "parameters": parameters,
-        "layers": {name: {"size": mask.numel(), "kept": int(mask.sum())} for name, mask in masks.items()},
-    }
-
-
-def write_float_model(
-    folder: Path,
-    model: Transformer,
-    masks: Mapping[str, Tensor],
-    result: Result,
-    info: Mapping[str, Any],
-    corpus: Corpus,
-) -> None:
-    """A finished float model; info.json comes last and marks the folder as complete."""
-    save_model(folder / "model.safetensors", result.weights, masks)
-    logits = {name: torch.from_numpy(predict(model, split)) for name, split in reported(corpus).items()}
-    finish(folder, logits, result.history, info)
-
-
-def finish(
-    folder: Path, logits: Mapping[str, Tensor], history: list[dict[str, float]], info: Mapping[str, Any]
-) -> None:
-    save_tensors(folder / "predictions.safetensors", logits)
-    write_text(folder / "history.csv", _csv(history))
-    write_json(folder / "info.json", info)
-    processes.wait()
-
-
-def is_finished(folder: Path) -> bool:
-    """The same answer in every process: none writes there before all have asked."""
-    processes.wait()
-    found = (folder / "info.json").exists()
-    processes.wait()
-    return found
-
-
-def read_float_model(
-    folder: Path, file: str = "model.safetensors"
-) -> tuple[Weights, dict[str, Tensor], dict[str, Any]]:
-    """Weights, masks and info of a trained model."""
-    weights, masks = load_model(folder / file)
-    return weights, masks, read_json(folder / "info.json")
-
-
-def rows_of(split: Split) -> list[list[int]]:
-    """Token ids of every row."""
-    return [split.ids[a:b].tolist() for a, b in zip(split.offsets[:-1], split.offsets[1:], strict=True)]
-
-
-def _csv(rows: list[dict[str, float]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, HISTORY, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def count_parameters(model: Transformer) -> int:
-    return sum(parameter.numel() for name, parameter in model.named_parameters() if not name.endswith("_steps"))

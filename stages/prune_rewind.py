@@ -6,7 +6,8 @@ from integer_tickets.params import Params
 from integer_tickets.tickets.ladder import rewound
 from integer_tickets.training.state import load_state
 from stages.fit import fit
-from stages.models import Item, begin, is_finished, level_folder, level_name, read_float_model
+from stages.folders import is_finished, read_float_model
+from stages.models import Item, begin, level_folder, level_name
 from stages.work import publish
 
 

@@ -7,14 +7,13 @@ from integer_tickets.model.supermask import Supermask
 from integer_tickets.params import SUPERMASKS, WEIGHT_NAMES, load_params
 from integer_tickets.training.loop import train
 from integer_tickets.training.state import fresh_state
+from stages.folders import describe, finish
 from stages.integer_models import write_network
 from stages.models import (
     CONTROLS,
     DATA,
     PREPARED,
     calibration,
-    describe,
-    finish,
     item_from_arguments,
     ladder_schedule,
     prepare_torch,

@@ -10,19 +10,8 @@ from integer_tickets.params import load_params
 from integer_tickets.seeds import generator
 from integer_tickets.training.loop import predict, train
 from integer_tickets.training.state import fresh_state, save_tensors
-from stages.models import (
-    DATA,
-    PREPARED,
-    TEACHER,
-    Item,
-    build,
-    count_parameters,
-    describe,
-    ladder_schedule,
-    prepare_torch,
-    training_runtime,
-    write_float_model,
-)
+from stages.folders import count_parameters, describe, write_float_model
+from stages.models import DATA, PREPARED, TEACHER, Item, build, ladder_schedule, prepare_torch, training_runtime
 from stages.work import publish, work_folder
 
 
