@@ -110,7 +110,7 @@ def shrinking_times(shape: Mapping[str, Any], densities: Sequence[float], batch:
     for target in densities:
         kept = prune_units(state.weights, units, scales, target, "global") if target < 1 else units
         sizes = sizes_of(kept)
-        heads, neurons = (sum(size.heads for size in sizes), sum(size.hidden for size in sizes))
+        heads, _, neurons = (sum(column) for column in zip(*sizes, strict=True))
         rows.append({"density": round(density(masks_of(kept, whole)), 6), "heads": heads, "neurons": neurons})
         model = Transformer(**shape, sizes=sizes)
         model.load_state_dict(cut(state, kept).weights)
