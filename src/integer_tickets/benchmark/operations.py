@@ -49,7 +49,7 @@ def average(count: Callable[[int], Counts], lengths: Array) -> dict[tuple[str, s
 def integer_operations(network: IntegerNetwork, n: int) -> Counts:
     """Operations of an integer network on one sentence of n tokens."""
     counts: Counts = Counter()
-    d, e = network.width, network.width // network.heads
+    d, e = network.width, network.head_width
     _count(counts, "embedding", n * d, {("shift", "int32"): 2, ("add", "int32"): 1, ("compare", "int32"): 2})
     for layer in network.layers:
         _norm(counts, n, d)

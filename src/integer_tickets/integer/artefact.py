@@ -155,7 +155,7 @@ def _describe(network: IntegerNetwork, tokenizer: Tokenizer, provenance: Any) ->
 
 
 def _version(layer: Layer, network: IntegerNetwork) -> int:
-    if layer.pairs < network.width // network.heads:
+    if layer.pairs < network.head_width:
         return 3
     return 2 if layer.heads < network.heads else 1
 

@@ -126,7 +126,7 @@ def flatten(network: IntegerNetwork, tokenizer: Tokenizer | None, form: Form = P
         vocabulary=len(network.tokens.weight),
         length=len(network.positions.weight),
         width=network.width,
-        head_width=network.width // network.heads,
+        head_width=network.head_width,
         depth=len(network.layers),
         classes=len(network.labels),
         inner=max(inner, default=0),

@@ -74,7 +74,7 @@ def _layer_description(layer: Layer, network: IntegerNetwork) -> dict[str, Any]:
     described: dict[str, Any] = {"hidden": layer.up.weight.shape[0]}
     if layer.heads < network.heads:
         described["heads"] = layer.heads
-    if layer.pairs < network.width // network.heads:
+    if layer.pairs < network.head_width:
         described["pairs"] = layer.pairs
     if isinstance(attention, Inhibitor):
         described["attention"] = {"kind": "inhibitor", "gain": attention.gain, "signed": attention.signed}

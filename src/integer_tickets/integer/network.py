@@ -140,6 +140,10 @@ class IntegerNetwork:
     def width(self) -> int:
         return int(self.tokens.weight.shape[1])
 
+    @property
+    def head_width(self) -> int:
+        return self.width // self.heads
+
     def linears(self) -> Iterator[tuple[str, Linear]]:
         """Every linear layer by name (`layers.0.query`, ..., `classifier`), in the order of computation."""
         for i, layer in enumerate(self.layers):
@@ -164,7 +168,7 @@ class IntegerNetwork:
             _require(0 <= table.shift <= 15, f"{name}: shift {table.shift}, expected 0 to 15")
         _require(self.heads >= 1 and d % self.heads == 0, f"{self.heads} heads do not divide the width {d}")
         for i, layer in enumerate(self.layers):
-            _check_layer(f"layers.{i}", layer, d, d // self.heads)
+            _check_layer(f"layers.{i}", layer, d, self.head_width)
         _require(len(self.labels) >= 2, "labels: expected at least two")
         _require(all(isinstance(label, str) for label in self.labels), "labels: expected names")
         _require(len(set(self.labels)) == len(self.labels), "labels: one occurs twice")

@@ -12,7 +12,7 @@ FOLDER = Path(__file__).parent
 FLAGS = ("-std=gnu99", "-O3", "-ffp-contract=off", "-pthread")
 FUNCTIONS = (  # each takes what to do, and the number of threads
     *("inhibitor_forward", "inhibitor_backward", "norm_forward", "norm_backward", "integer_norm"),
-    *("requantize", "quantize", "add_saturating", "gate"),
+    *("requantize", "quantize", "add_saturating", "gate", "softmax_weights", "softmax_divide"),
 )
 
 

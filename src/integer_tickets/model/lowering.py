@@ -11,9 +11,10 @@ from integer_tickets.errors import UserError
 from integer_tickets.integer.network import Inhibitor, IntegerNetwork, Linear, Softmax, Table, roles
 from integer_tickets.integer.network import Layer as IntegerLayer
 from integer_tickets.integer.rounding import Array, Rule, exp_table, half, length_table, rule_for
-from integer_tickets.model.quantized import QuantizedTransformer, part_of, softmax_factor, softmax_rule
+from integer_tickets.model.quantized import QuantizedTransformer, part_of
 from integer_tickets.model.quantizers import channel_rule, inhibitor_rule, integer_bias, power, quantize_weight
 from integer_tickets.model.rows import NORM_UNIT
+from integer_tickets.model.softmax import softmax_factor, softmax_rule
 
 
 @torch.no_grad()
@@ -30,11 +31,12 @@ def lower(model: QuantizedTransformer, masks: Mapping[str, Tensor], labels: Sequ
         outs = {"query": log_qk, "key": log_qk, "value": log_v, "up": log_f}
         if attention.kind == "inhibitor":
             rule = inhibitor_rule(*model.head_numbers(attention, log_qk, log_v))
-            numbers = (rule.multiplier.numpy(), rule.offset.numpy(), rule.shift.numpy())
-            lowered: Inhibitor | Softmax = Inhibitor(*numbers, gain, attention.signed)
+            of_heads = (rule.multiplier.numpy(), rule.offset.numpy(), rule.shift.numpy())
+            lowered: Inhibitor | Softmax = Inhibitor(*of_heads, gain, attention.signed)
         else:
-            shared = softmax_rule(softmax_factor(log_qk, model.width // model.heads), attention.heads)
-            pre_shift, multiplier, shift = (part.numpy() for part in shared)
+            shared = softmax_rule(softmax_factor(log_qk, model.width // model.heads))
+            numbers = shared.pre_shift, shared.multiplier[0], shared.shift
+            pre_shift, multiplier, shift = (np.full(attention.heads, x, np.int32) for x in numbers)
             lowered = Softmax(pre_shift, multiplier, shift, gain, exp_table())
         linears = {}
         for name, role in roles(lowered).items():

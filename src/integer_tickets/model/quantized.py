@@ -11,8 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from integer_tickets.integer import torch_ops
-from integer_tickets.integer.rounding import S8, S16, U8, exp_table, length_table, rule_for
+from integer_tickets.integer.rounding import S8, S16, U8, exp_table, length_table
 from integer_tickets.model.quantizers import (
     Format,
     best_log_step,
@@ -22,6 +21,7 @@ from integer_tickets.model.quantizers import (
     quantized_linears,
 )
 from integer_tickets.model.rows import NORM_UNIT, add_saturating, integer_norm, mean_over, through
+from integer_tickets.model.softmax import integer_softmax, softmax_factor
 from integer_tickets.model.transformer import Attention, Layer, Transformer, token_mask
 
 LINEARS = ("query", "key", "value", "output", "up", "down")  # order of the rows of `weight_steps`
@@ -183,17 +183,8 @@ class QuantizedTransformer(Transformer):
             total = part.inhibit(q, k, v, gamma, delta, valid, rule=rule)
             return self._mean(total.transpose(1, 2).flatten(2), counts, gain)
         factor = softmax_factor(log_qk, v.shape[-1])
-        rule_of_head = softmax_rule(factor, part.heads)
-        scores = q @ k.transpose(-1, -2)
-        exact = torch_ops.softmax_weights(scores.detach(), valid, *rule_of_head, self.exp_table)
-        keys = valid[:, None, None, :]
-        highest = scores.masked_fill(~keys, -(2.0**30)).amax(-1, keepdim=True)
-        smooth = torch.exp((scores - highest).clamp_max(0) * (factor / 32).to(scores.dtype)) * (255.0 * keys)
-        weights = through(exact, smooth)
-        gathered, share = weights @ v, weights.sum(-1, keepdim=True)
-        smooth = (gathered / share.clamp_min(1) * 2**gain).clamp(-128, 127)
-        exact = torch_ops.softmax_divide(gathered.detach(), share.detach(), gain)
-        return through(exact, smooth).transpose(1, 2).flatten(2)
+        c = integer_softmax(q, k, v, factor, valid, gain, self.exp_table, self.isa)
+        return c.transpose(1, 2).flatten(2)
 
     def head_numbers(self, part: Attention, log_qk: Tensor, log_v: Tensor) -> tuple[Tensor, Tensor]:
         """gamma and delta of the heads (heads,) on the grids of distances and of V."""
@@ -204,21 +195,6 @@ class QuantizedTransformer(Transformer):
 
     def _mean(self, total: Tensor, counts: Tensor, gain: int) -> Tensor:
         return mean_over(total, counts, gain, self.length_multiplier, self.length_shift, self.isa)
-
-
-def softmax_factor(log_qk: Tensor, width: int) -> Tensor:
-    """What one unit of q k is worth in entries of the exponential table: 32 steps^2 / sqrt(width of a head)."""
-    return 32 * torch.exp2(2 * log_qk.double()) / math.sqrt(width)
-
-
-def softmax_rule(factor: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Pre-shift, multiplier and shift, int32 (heads,), of a factor that all heads share."""
-    rule = rule_for(factor.item(), 255)
-    numbers = rule.pre_shift, int(rule.multiplier[0]), rule.shift
-    pre_shift, multiplier, shift = (
-        torch.full((heads,), number, dtype=torch.int32, device=factor.device) for number in numbers
-    )
-    return pre_shift, multiplier, shift
 
 
 def part_of(layer: Layer, name: str) -> nn.Linear:

@@ -6,6 +6,7 @@
  * that the compiler turns into vectors.
  */
 #include "vectors.h"
+#include <math.h>
 
 /* What to do, as Python describes it (the same fields in the same order in rows.py). */
 typedef struct {
@@ -16,6 +17,9 @@ typedef struct {
     int32_t pre_shift, multiplier, shift, zero;
     const int32_t *multipliers, *shifts; /* of every row, or NULL: the same for all */
     const float *scales;                 /* likewise */
+    const uint8_t *valid;                /* of every `group` rows one row: which of their numbers count */
+    int64_t group;
+    const int32_t *table; /* 256 entries */
     double sum;                          /* a result */
     double *sums;                        /* own: of every row */
 } rows;
@@ -179,6 +183,44 @@ static int gate_part(const void *task, int64_t from, int64_t to) {
     return 0;
 }
 
+/* ---- Softmax: scores to weights, and the weighted sums over their sum (`scales`) ---- */
+
+static int softmax_weights_part(const void *task, int64_t from, int64_t to) {
+    const rows *t = task;
+    int32_t pre_shift = t->pre_shift, multiplier = t->multiplier, shift = t->shift, half = 1 << (shift - 1);
+    for (int64_t row = from; row < to; row++) {
+        const float *restrict score = t->a + row * t->d;
+        const uint8_t *restrict valid = t->valid + row / t->group * t->d;
+        float *restrict out = t->out + row * t->d;
+        int32_t highest = INT32_MIN / 2;
+        for (int64_t j = 0; j < t->d; j++) {
+            int32_t own = valid[j] ? (int32_t)score[j] : INT32_MIN / 2;
+            highest = own > highest ? own : highest;
+        }
+        for (int64_t j = 0; j < t->d; j++) { /* what is not valid lies anywhere: it must not overflow either */
+            int32_t y = clamped((highest - (valid[j] ? (int32_t)score[j] : highest)) >> pre_shift, -32768, 32767);
+            int32_t weight = t->table[clamped((y * multiplier + half) >> shift, 0, 255)];
+            out[j] = (float)(valid[j] ? weight : 0);
+        }
+    }
+    return 0;
+}
+
+static int softmax_divide_part(const void *task, int64_t from, int64_t to) {
+    const rows *t = task;
+    double factor = t->multiplier, low = t->low, high = t->high;
+    for (int64_t row = from; row < to; row++) {
+        const float *restrict a = t->a + row * t->d;
+        float *restrict out = t->out + row * t->d;
+        double sum = t->scales[row] < 1 ? 1 : t->scales[row];
+        for (int64_t c = 0; c < t->d; c++) {
+            double y = floor((a[c] * factor + sum) / (2 * sum));
+            out[c] = (float)(y < low ? low : y > high ? high : y);
+        }
+    }
+    return 0;
+}
+
 /* ---- What Python calls; not 0 where memory is short ---- */
 
 int norm_forward(rows *t, int64_t threads) { return over_rows(t, norm_forward_part, threads); }
@@ -187,6 +229,8 @@ int integer_norm(rows *t, int64_t threads) { return over_rows(t, integer_norm_pa
 int requantize(rows *t, int64_t threads) { return over_rows(t, requantize_part, threads); }
 int quantize(rows *t, int64_t threads) { return over_rows(t, quantize_part, threads); }
 int add_saturating(rows *t, int64_t threads) { return over_rows(t, add_part, threads); }
+int softmax_weights(rows *t, int64_t threads) { return over_rows(t, softmax_weights_part, threads); }
+int softmax_divide(rows *t, int64_t threads) { return over_rows(t, softmax_divide_part, threads); }
 
 int gate(rows *t, int64_t threads) {
     int64_t number = (t->count + t->d - 1) / t->d;

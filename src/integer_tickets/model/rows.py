@@ -28,7 +28,9 @@ class _Rows(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("count", "d")),
         *((name, ctypes.c_float) for name in ("scale", "low", "high")),
         *((name, ctypes.c_int32) for name in ("pre_shift", "multiplier", "shift", "zero")),
-        *((name, ctypes.c_void_p) for name in ("multipliers", "shifts", "scales")),
+        *((name, ctypes.c_void_p) for name in ("multipliers", "shifts", "scales", "valid")),
+        ("group", ctypes.c_int64),
+        ("table", ctypes.c_void_p),
         ("sum", ctypes.c_double),
         ("sums", ctypes.c_void_p),
     )
@@ -52,17 +54,21 @@ def _fused(
     multipliers: Tensor | None = None,
     shifts: Tensor | None = None,
     scales: Tensor | None = None,
+    valid: Tensor | None = None,
+    table: Tensor | None = None,
 ) -> tuple[Tensor, float]:
     """Call a function of rows.c: the new tensor, and the sum that it gives.
 
-    rule: pre-shift, multiplier, shift and zero point; multipliers, shifts and scales hold one number per row.
+    rule: pre-shift, multiplier, shift and zero point; multipliers, shifts and scales hold one number per row, valid
+    (sentences, d) one row per sentence.
     """
     assert isa is not None
     a, b = a.contiguous(), None if b is None else b.contiguous()
     out = torch.empty_like(a)
     task = _Rows(
         a.data_ptr(), None if b is None else b.data_ptr(), out.data_ptr(), a.numel(), d, scale, low, high,
-        *rule, *(None if x is None else x.data_ptr() for x in (multipliers, shifts, scales)),
+        *rule, *(None if x is None else x.data_ptr() for x in (multipliers, shifts, scales, valid)),
+        0 if valid is None else a.numel() // max(valid.numel(), 1), None if table is None else table.data_ptr(),
     )  # fmt: skip
     if getattr(library(isa), function)(ctypes.byref(task), torch.get_num_threads()):
         raise MemoryError(f"{function}: no memory left for its working space")
@@ -180,13 +186,35 @@ class _MeanOver(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         total, counts = ctx.saved_tensors
         scales = (2**ctx.gain / counts.clamp_min(1)).to(total.dtype)
-        none = (None,) * 5
-        if is_fused(ctx.isa, total, grad):
-            d = total.shape[1:].numel()
-            return _fused("gate", ctx.isa, total, grad, d, low=S8[0], high=S8[1], scales=scales)[0], *none
-        scales = scales.reshape(-1, *[1] * (total.ndim - 1))
-        y = total * scales
-        return grad * scales * ((y >= S8[0]) & (y <= S8[1])), *none
+        return gate_rows(total, grad, scales, ctx.isa), *(None,) * 5
+
+
+def gate_rows(x: Tensor, grad: Tensor, scales: Tensor, isa: str | None) -> Tensor:
+    """scales * grad where scales * x lies in s8, else 0: one number of `scales` (...) for each row of x (..., *)."""
+    if is_fused(isa, x, grad):
+        d = x.shape[scales.ndim :].numel()
+        return _fused("gate", isa, x, grad, d, low=S8[0], high=S8[1], scales=scales.contiguous())[0]
+    scales = scales.reshape(*scales.shape, *[1] * (x.ndim - scales.ndim))
+    y = x * scales
+    return grad * scales * ((y >= S8[0]) & (y <= S8[1]))
+
+
+def softmax_weights(scores: Tensor, valid: Tensor, rule: Rule, table: Tensor, isa: str | None = None) -> Tensor:
+    """Integer scores (batch, heads, n, n) to weights in u8, 0 for keys that are not valid (batch, n); no gradient."""
+    numbers = rule.pre_shift, int(rule.multiplier[0]), rule.shift
+    if is_fused(isa, scores):
+        d, own = scores.shape[-1], (*numbers, 0)
+        return _fused("softmax_weights", isa, scores, d=d, rule=own, valid=valid.contiguous(), table=table)[0]
+    pre_shift, multiplier, shift = torch.tensor(numbers, dtype=torch.int32, device=scores.device)[:, None]
+    return torch_ops.softmax_weights(scores, valid, pre_shift, multiplier, shift, table)
+
+
+def softmax_divide(weighted: Tensor, share: Tensor, gain: int, isa: str | None = None) -> Tensor:
+    """Weighted sums of values (..., e) over the sums of their weights (..., 1), in s8 finer by 2^gain; no gradient."""
+    if is_fused(isa, weighted, share):
+        numbers, d = (0, 2 ** (gain + 1), 0, 0), weighted.shape[-1]
+        return _fused("softmax_divide", isa, weighted, None, d, 0.0, *S8, numbers, scales=share.contiguous())[0]
+    return torch_ops.softmax_divide(weighted, share, gain)
 
 
 def through(exact: Tensor, smooth: Tensor) -> Tensor:
