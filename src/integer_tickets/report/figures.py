@@ -216,15 +216,11 @@ def controls(study: Study) -> Figure:
 def connectivity(study: Study) -> Figure:
     """Error on the selection split between two trainings of a level, mean over seeds; panels as above."""
     figure, panels = _panels(study)
-    shades = matplotlib.colormaps["viridis"]
     levels = sorted(study.tables["lines"]["level"].unique())
     for (attention, variant), axes in panels.items():
-        for index, level in enumerate(levels):
+        for level in levels:
             own = select(study.tables["lines"], attention=attention, variant=variant, level=level)
-            mean = own.groupby("share")["error"].mean()
-            colour = shades(0.85 * index / max(1, len(levels) - 1))
-            label = f"level {level}" if level else "dense"
-            axes.plot(mean.index, 100 * mean, marker=".", color=colour, linewidth=1.4, label=label)
+            _of_level(axes, own.groupby("share")["error"].mean(), level, levels, ".")
     _legend(figure, list(panels.values()))
     figure.supxlabel("from one training (0) to the other (1)", fontsize=10)
     figure.supylabel("error on selection, %", fontsize=10)
@@ -236,18 +232,15 @@ def rewind_steps(study: Study) -> Figure:
     grid, steps = study.params.grid, study.rewind_steps()
     figure = Figure(figsize=(max(7.0, 5.2 * len(grid.attentions)), 4.2), layout="constrained")
     panels = list(figure.subplots(1, len(grid.attentions), sharey=True, squeeze=False)[0])
-    shades, found = matplotlib.colormaps["viridis"], study.barriers()
+    found = study.barriers()
     levels = sorted(found["level"].unique())
     for attention, axes in zip(grid.attentions, panels, strict=True):
         axes.set_title(attention, loc="left")
-        for index, level in enumerate(levels):
+        for level in levels:
             own = select(found, attention=attention, level=level)
             mean = own[own["variant"].isin(steps)].groupby("variant")["error"].mean()
             mean.index = mean.index.map(steps.__getitem__)
-            mean = mean.sort_index()
-            colour = shades(0.85 * index / max(1, len(levels) - 1))
-            label = f"level {level}" if level else "dense"
-            axes.plot(mean.index, 100 * mean, marker="o", color=colour, linewidth=1.4, label=label)
+            _of_level(axes, mean.sort_index(), level, levels, "o")
         axes.set_xscale("symlog", linthresh=min(step for step in steps.values() if step))
         axes.xaxis.set_major_locator(FixedLocator(sorted(set(steps.values()))))
         axes.xaxis.set_minor_locator(NullLocator())
@@ -256,6 +249,13 @@ def rewind_steps(study: Study) -> Figure:
     figure.supxlabel("rewound to optimiser step", fontsize=10)
     figure.supylabel("barrier, points of error on selection", fontsize=10)
     return figure
+
+
+def _of_level(axes: Axes, errors: pd.Series, level: int, levels: list[int], marker: str) -> None:
+    """Errors (fractions) by their index, in the colour of their level among `levels`."""
+    colour = matplotlib.colormaps["viridis"](0.85 * levels.index(level) / max(1, len(levels) - 1))
+    label = f"level {level}" if level else "dense"
+    axes.plot(errors.index, 100 * errors, marker=marker, color=colour, linewidth=1.4, label=label)
 
 
 def training(study: Study) -> Figure:

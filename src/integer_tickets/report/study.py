@@ -114,12 +114,9 @@ class Study:
     def rewind_steps(self) -> dict[str, int]:
         """The rewind step of each variant with barriers that differs from another one in that step alone."""
         found = {name: self.params.variants[name] for name in self.tables["lines"]["variant"].unique()}
-        alike = Counter(str(variant.model_copy(update={"rewind": 0})) for variant in found.values())
-        return {
-            name: variant.rewind
-            for name, variant in found.items()
-            if alike[str(variant.model_copy(update={"rewind": 0}))] > 1
-        }
+        others = {name: str(variant.model_copy(update={"rewind": 0})) for name, variant in found.items()}
+        alike = Counter(others.values())
+        return {name: variant.rewind for name, variant in found.items() if alike[others[name]] > 1}
 
     def compared(self, family: str, **columns: Any) -> pd.DataFrame:
         return select(self.tables["comparisons"], family=family, **columns)
