@@ -3,11 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
+from integer_tickets.integer.packing import pack_mask
 from integer_tickets.model.transformer import initialise, linear_names
 from integer_tickets.params import WEIGHT_BITS, Params, Shape, embedding_bits
 from integer_tickets.seeds import generator
-from integer_tickets.tickets.controls import CONTROLS, FROM_STEP_0, Ticket, small_width
+from integer_tickets.tickets.controls import CONTROLS, FROM_STEP_0, Ticket, small_size
 from integer_tickets.tickets.masks import dense_masks
+from integer_tickets.tickets.structure import sizes_of, units_of
 from integer_tickets.training.state import Masks, State, fresh_state, load_state
 from stages.fit import fit
 from stages.folders import read_float_model
@@ -56,19 +58,26 @@ def read_ticket(job: Job) -> Ticket:
 
 
 def small_shape(job: Job, masks: Masks) -> Shape:
-    """The shape of the control `small`: that of the model, scaled down in width."""
-    own, corpus, variant = job.params.model, job.corpus, job.variant
+    """The shape of the control `small`: it takes the bits of the ticket, whose masks are those of a ticket file."""
+    own, labels, variant = job.params.model, len(job.corpus.labels), job.variant
     bits = WEIGHT_BITS.get(variant.weights, 32)
     table = embedding_bits(variant, job.params.quantize) if variant.weights != "float" else 32
+    rows = job.corpus.tokenizer.size * table + job.corpus.tokenizer.positions * min(table, 8)
 
-    def hidden(width: int) -> int:
-        return max(4, width * own.hidden // own.width // 4 * 4)
+    def count(width: int, hidden: int) -> int:
+        matrices = own.layers * (4 * width * width + 2 * width * hidden) + labels * width
+        return width * rows + bits * matrices + 32 * (own.layers * (5 * width + hidden) + labels)
 
-    def count(width: int, kept: float) -> int:
-        matrices = own.layers * (4 * width * width + 2 * width * hidden(width)) + len(corpus.labels) * width
-        biases = own.layers * (5 * width + hidden(width)) + len(corpus.labels)
-        tables = (corpus.tokenizer.size * table + corpus.tokenizer.positions * min(table, 8)) * width
-        return round(tables + kept * matrices * bits + 32 * biases)
-
-    width = small_width(masks, count, own.heads, own.width)
-    return Shape(width=width, layers=own.layers, heads=own.heads, hidden=hidden(width), dropout=own.dropout)
+    kept = sum(int(mask.sum()) for mask in masks.values())
+    biases, stored = own.layers * (5 * own.width + own.hidden), 0
+    if job.heads is None:
+        stored = sum(8 * pack_mask(mask.numpy().ravel())[1].size for mask in masks.values())
+    else:
+        kept += labels * own.width
+        sizes = sizes_of(units_of(masks, job.heads))
+        biases = sum(
+            size.heads * (2 * size.pairs + own.width // own.heads) + 2 * own.width + size.hidden for size in sizes
+        )
+    budget = own.width * rows + bits * kept + 32 * (biases + labels) + stored
+    width, hidden = small_size(budget, count, own.heads, own.width, own.hidden)
+    return Shape(width=width, layers=own.layers, heads=own.heads, hidden=hidden, dropout=own.dropout)

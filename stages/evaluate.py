@@ -37,13 +37,12 @@ from integer_tickets.evaluation.collect import (
     stale,
 )
 from integer_tickets.evaluation.metrics import Array
+from integer_tickets.evaluation.overlaps import OVERLAP_COLUMNS, Place, Tickets, overlap_rows, save_masks
 from integer_tickets.evaluation.summary import (
     COMPARISON_COLUMNS,
-    OVERLAP_COLUMNS,
     best_final,
     columns_of,
     comparison_rows,
-    overlap,
     summary_rows,
     training_rows,
 )
@@ -107,7 +106,9 @@ def main() -> None:
         write_table(out / "comparisons.csv", comparison_rows(right, headline, params), COMPARISON_COLUMNS)
         save_answers(out, headline, labels[headline], answers)
         write_table(out / "training.csv", (row for model in models for row in training_rows(model)))
-        write_table(out / "overlaps.csv", overlap_rows(groups), OVERLAP_COLUMNS)
+        tickets = tickets_of(groups)
+        save_masks(out / "masks.npz", tickets)
+        write_table(out / "overlaps.csv", overlap_rows(tickets), OVERLAP_COLUMNS)
         write_table(out / "lines.csv", (row for model in models for row in line_rows(model)), LINE_COLUMNS)
         write_table(out / "operations.csv", costs)
         write_table(out / "bits.csv", parts)
@@ -173,10 +174,12 @@ def baselines(labels: Mapping[str, Array]) -> list[Baseline]:
     return found
 
 
-def overlap_rows(groups: Mapping[Configuration, list[Model]]) -> Iterable[dict[str, Any]]:
-    for configuration, group in groups.items():
-        if configuration.stage == "prune_rewind" and len(group) > 1:
-            yield columns_of(configuration) | overlap([masks(model.entry) for model in group])
+def tickets_of(groups: Mapping[Configuration, list[Model]]) -> Tickets:
+    return {
+        Place(name.attention, name.variant, name.level): {model.entry.seed: masks(model.entry) for model in group}
+        for name, group in groups.items()
+        if name.stage == "prune_rewind" and name.level is not None
+    }
 
 
 def line_rows(model: Model) -> Iterable[dict[str, Any]]:

@@ -8,14 +8,18 @@ import pandas as pd
 from integer_tickets.errors import UserError
 from integer_tickets.evaluation.answers import merged
 from integer_tickets.evaluation.collect import RESULT_COLUMNS
+from integer_tickets.evaluation.overlaps import OVERLAP_COLUMNS, load_masks, overlap_rows
 from integer_tickets.evaluation.summary import COMPARISON_COLUMNS, comparison_rows
 from integer_tickets.files import read_json, write_text
-from integer_tickets.params import Params, parse_params
+from integer_tickets.params import Params, load_params, parse_params
 from integer_tickets.report.figures import of_tickets, save
 from integer_tickets.report.study import Study, read_table
 from integer_tickets.report.tickets import page
 from stages.evaluate import judged, right_answers, sizes_of, write_table
 from stages.presets import ROOT, with_preset
+
+SAME = ("data", "language", "tokenizer", "model", "train", "prune", "teacher")
+"""What is the same in all runs of a study, besides their variants."""
 
 
 def main() -> None:
@@ -31,6 +35,8 @@ def main() -> None:
 def judge(params: Params, folder: Path) -> None:
     """Write results, summary, comparisons, tables, figures and a page of all runs in `folder / "runs"`."""
     runs = sorted(path for path in (folder / "runs").glob("*") if path.is_dir())
+    for run in runs:
+        check(run / "params.yaml", params)
     split, labels, groups = merged(runs)
     statistics = read_json(runs[0] / "statistics.json")
     classes = len(statistics["labels"])
@@ -46,9 +52,11 @@ def judge(params: Params, folder: Path) -> None:
     write_table(folder / "results.csv", results, RESULT_COLUMNS)
     write_table(folder / "summary.csv", summary)
     write_table(folder / "comparisons.csv", comparison_rows(right, split, params), COMPARISON_COLUMNS)
-    for name in ("overlaps", "lines", "zeros"):
+    write_table(folder / "overlaps.csv", overlap_rows(load_masks([run / "masks.npz" for run in runs])), OVERLAP_COLUMNS)
+    for name, values in (("lines", ["error", "loss"]), ("zeros", ["size", "pruned", "rounded"])):
         frames = [frame for run in runs if len(frame := read_table(run / f"{name}.csv"))]
         frame = pd.concat(frames) if frames else read_table(runs[0] / f"{name}.csv")
+        frame = frame.drop_duplicates(list(frame.columns.difference(values)))  # a seed may be in several runs
         write_text(folder / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
     read = ("summary", "comparisons", "overlaps", "lines", "zeros")
     tables = {name: read_table(folder / f"{name}.csv") for name in read}
@@ -57,6 +65,17 @@ def judge(params: Params, folder: Path) -> None:
         save(draw, study, folder / "figures" / name)
     write_text(folder / "report.md", page(study, [run.name for run in runs]))
     print(f"{len(runs)} runs judged as one: {folder / 'report.md'}")
+
+
+def check(path: Path, params: Params) -> None:
+    """UserError where a run was made with other parameters than the study's, but for which part of it the run is."""
+    own = load_params(path)
+    for block in SAME:
+        if getattr(own, block) != getattr(params, block):
+            raise UserError(f"{path}: its {block} is not that of the study; make the run again, or remove it")
+    for name in own.grid.variants:
+        if own.variants[name] != params.variants.get(name):
+            raise UserError(f"{path}: its variant {name} is not that of the study; make the run again, or remove it")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from stages.presets import PRESETS, ROOT, with_preset
 from stages.run import JOBS
 
 KEPT = ("params.yaml", "dvc.lock")
-RUN = ("answers.npz", "answers.json", "overlaps.csv", "lines.csv", "zeros.csv")
+RUN = ("answers.npz", "answers.json", "masks.npz", "lines.csv", "zeros.csv")
 
 
 def main() -> None:

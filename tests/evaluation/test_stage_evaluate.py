@@ -38,6 +38,7 @@ def test_everything_is_written_and_a_rerun_gives_the_same_bytes(evaluated, conte
         "answers.json",
         "answers.npz",
         "finished",
+        "masks.npz",
     }
     evaluate.main()
     assert content(evaluated / "artifacts") == first

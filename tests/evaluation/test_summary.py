@@ -8,7 +8,8 @@ import pytest
 
 from integer_tickets.evaluation.collect import Configuration, Entry, Model, expected, result_rows
 from integer_tickets.evaluation.comparisons import BAG_OF_WORDS, FAMILIES, declared
-from integer_tickets.evaluation.summary import best_final, comparison_rows, overlap, summary_rows
+from integer_tickets.evaluation.overlaps import overlap
+from integer_tickets.evaluation.summary import best_final, comparison_rows, summary_rows
 from integer_tickets.params import Evaluate
 from tests.evaluation.fake_study import fake_params
 
@@ -47,7 +48,7 @@ def test_every_declared_question_is_asked():
     assert ("inhibitor int8 ticket level 2 distilled", "softmax int8 ticket level 2 distilled") in pairs
 
 
-def test_an_integer_ladder_is_compared_with_itself():
+def test_the_file_of_an_integer_ticket_is_not_compared_again():
     variant = {
         "weights": "int8",
         "pattern": "weight",
@@ -57,8 +58,9 @@ def test_an_integer_ladder_is_compared_with_itself():
         "embedding_bits": 8,
     }
     found = declared_of({"grid": {"variants": ["int8"]}, "variants": {"int8": variant}})
-    pairs = [(c.a.name, c.b.name) for c in found if c.family == "quantization"]
-    assert ("inhibitor-int8 int8 ticket level 2", "inhibitor-int8 ticket level 2") in pairs
+    pairs = [(c.family, c.a.name, c.b.name) for c in found]
+    assert ("pruning", "inhibitor-int8 ticket level 2", "inhibitor-int8 dense") in pairs
+    assert not any("int8 int8 ticket" in a and "distilled" not in a for _, a, _ in pairs)
 
 
 def test_what_the_study_lacks_is_not_asked():

@@ -1,6 +1,7 @@
 """Several runs of a study judged as one give what one run of all of it gives."""
 
 import contextlib
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -62,3 +63,24 @@ def test_the_page_and_the_figures(study):
 def test_runs_that_are_missing_are_named(tmp_path):
     with pytest.raises(UserError, match="no runs"):
         judge(fake_params(), tmp_path)
+
+
+def test_a_run_with_other_parameters_is_refused(study):
+    _, folder = study
+    for changes, what in (
+        ({"train": {"epochs": 9}}, "its train is"),
+        ({"variants": {"float": {"rewind": 9}}}, "its variant float is"),
+    ):
+        with pytest.raises(UserError, match=rf"runs/first/params.yaml: .*{what}.* not that of the study"):
+            judge(fake_params(changes), folder)
+
+
+def test_masks_of_other_runs_are_compared_and_seeds_in_two_runs_count_once(study, tmp_path):
+    _, folder = study
+    overlaps = pd.read_csv(folder / "overlaps.csv")
+    assert (overlaps["pairs"] == 3).all()  # seeds 0 and 1 of one run, seed 2 of another
+    shutil.copytree(folder / "runs", tmp_path / "runs")
+    shutil.copytree(folder / "runs" / "first", tmp_path / "runs" / "again")
+    judge(fake_params(), tmp_path)
+    for name in ("overlaps", "lines", "zeros", "summary", "comparisons"):
+        assert len(pd.read_csv(tmp_path / f"{name}.csv")) == len(pd.read_csv(folder / f"{name}.csv"))

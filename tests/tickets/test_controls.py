@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from integer_tickets.model.transformer import Transformer, initialise, linear_names
 from integer_tickets.seeds import generator
 from integer_tickets.tickets.connectivity import barrier, line
-from integer_tickets.tickets.controls import CONTROLS, FROM_STEP_0, Ticket, small_width
+from integer_tickets.tickets.controls import CONTROLS, FROM_STEP_0, Ticket, small_size
 from integer_tickets.tickets.ladder import rewound
 from integer_tickets.tickets.masks import dense_masks, density
 from integer_tickets.tickets.structure import masks_of, sizes_of, structured_names, units_of
@@ -50,7 +52,7 @@ def test_every_control_has_as_many_weights_and_begins_where_it_must(kind, scope,
     assert same(masks, ticket.masks) == (kind in (*FROM_STEP_0, "lr_rewind", "finetune"))
     if kind in ("shuffled", "random", "oneshot", "inverted"):
         assert_begins_at(start, ticket.rewind, masks)
-    if (scope == "layerwise" and kind != "random") or kind == "shuffled":
+    if (scope == "layerwise" and kind != "random") or kind in ("shuffled", "inverted"):
         assert all(mask.sum() == ticket.masks[name].sum() for name, mask in masks.items())
     again, _ = CONTROLS[kind](ticket, Transformer(**shape_of("inhibitor")), 3)
     assert same(again, masks)
@@ -109,7 +111,10 @@ def test_oneshot_keeps_the_largest_of_the_dense_model_and_inverted_the_smallest(
         ticket.dense, dense_masks(ticket.dense, list(once)), ticket.rewind, density(ticket.masks), "global"
     )
     assert same(once, expected)
-    assert not any((once[name] & turned[name]).any() for name in once)
+    assert all(mask.sum() == ticket.masks[name].sum() for name, mask in turned.items())  # the classifier, too
+    for name, mask in turned.items():
+        sizes = ticket.dense[name].abs()
+        assert sizes[mask].max() <= sizes[~mask].min()
 
 
 def test_trained_weights_go_on_with_fresh_moments():
@@ -122,17 +127,18 @@ def test_trained_weights_go_on_with_fresh_moments():
         assert torch.equal(start.weights[name], tensor * mask)
 
 
-def test_the_small_model_is_the_largest_that_fits():
-    masks = {"a": torch.zeros(100, 100, dtype=torch.bool)}
-    masks["a"][:20] = True
+@given(st.integers(0, 2_000_000))
+def test_the_small_model_fills_the_bits_of_the_ticket(budget):
+    def count(width, hidden):
+        return 8 * (100 * width + 2 * (4 * width * width + 2 * width * hidden))
 
-    def count(width, kept):
-        return round(width * width * kept * 8)
-
-    width = small_width(masks, count, 4, 100)
-    assert width % 4 == 0 and count(width, 1.0) <= count(100, 0.2) + 10_000 < count(width + 4, 1.0)
-    assert small_width({"a": masks["a"] & False}, lambda width, kept: round(kept * 10**9) + width, 4, 100) == 4
-    assert small_width({"a": masks["a"] | True}, count, 4, 100) == 100
+    width, hidden = small_size(budget, count, 4, 100, 200)
+    assert 4 <= width <= 100 and width % 4 == 0 and hidden % 4 == 0
+    if budget < count(4, 8):
+        assert (width, hidden) == (4, 4)
+    else:
+        assert count(width, hidden) <= budget < count(width, hidden + 4)
+        assert width == 100 or budget < count(width + 4, (width + 4) * 2 // 4 * 4)
 
 
 def test_the_line_between_two_models():

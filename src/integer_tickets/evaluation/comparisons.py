@@ -58,6 +58,8 @@ def declared(configurations: Iterable[Configuration], params: Params) -> list[De
 def _partners(a: Configuration, params: Params) -> Iterator[tuple[str, Configuration]]:
     """What `a` is compared with, by family, whether or not the study has it."""
     variants = params.variants
+    if a.stage == "quantize" and variants[a.variant].weights != "float":
+        return  # the model of its ladder, written as a file: it says the same, and would only widen Holm's families
     if a.attention == "inhibitor" and a.stage not in ("controls", "transfer", "connectivity"):
         yield "attention", replace(a, attention="softmax")
     if a.stage == "prune_rewind":
@@ -73,7 +75,6 @@ def _partners(a: Configuration, params: Params) -> Iterator[tuple[str, Configura
                 yield "found in integers", replace(a, stage="quantize", variant=other)
     if a.stage in ("quantize", "distill"):
         before = replace(a, stage="prune_rewind" if a.level else "train_dense", distilled=False)
-        yield "quantization", before  # a ladder of integer weights
         yield "quantization", replace(before, weights="float")
     if a.stage == "quantize" and a.level:
         yield "integer pruning", replace(a, role="dense", level=0)

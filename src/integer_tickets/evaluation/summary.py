@@ -1,8 +1,7 @@
-"""From the models of a study to its tables: means over seeds with intervals, comparisons, training curves, overlaps."""
+"""From the models of a study to its tables: means over seeds with intervals, comparisons, training curves."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ COMPARISON_COLUMNS = [
     *["family", "question", "a", "b", "attention", "variant", "level", "weights", "split", "difference"],
     *["low", "high", "p", "p_holm", "matching", "within_one_std", "n", "seeds"],
 ]
-OVERLAP_COLUMNS = ["attention", "variant", "level", "pairs", "overlap", "chance"]
 
 
 def columns_of(configuration: Configuration) -> dict[str, Any]:
@@ -86,20 +84,6 @@ def training_rows(model: Model) -> list[dict[str, Any]]:
     fixed = columns_of(model.entry.configuration) | {"seed": model.entry.seed, "run": model.entry.name}
     columns = ("epoch", "loss", "selection_accuracy")
     return [{**fixed, **{column: row[column] for column in columns}} for row in model.history]
-
-
-def overlap(masks: Sequence[Mapping[str, Array]]) -> dict[str, Any]:
-    """How alike the masks of different seeds are, over all pairs of seeds.
-
-    overlap: the share of kept weights that the other mask keeps too; chance: the same if each layer kept as many
-    weights at random places.
-    """
-    shared, chance = [], []
-    for one, other in combinations(masks, 2):
-        kept = sum(int(one[name].sum() + other[name].sum()) for name in one) / 2
-        shared.append(sum(int((one[name] & other[name]).sum()) for name in one) / kept)
-        chance.append(sum(one[name].sum() * other[name].mean() for name in one) / kept)
-    return {"pairs": len(shared), "overlap": _rounded(np.mean(shared)), "chance": _rounded(np.mean(chance))}
 
 
 def best_final(models: Sequence[Model], labels: Array) -> Model:

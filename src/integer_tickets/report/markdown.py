@@ -76,7 +76,13 @@ def _glance(study: Study) -> Iterator[str]:
 
 def _more_training(study: Study) -> str:
     params = study.params
-    train, distill = count(params.train.epochs, "epoch"), count(params.distill.epochs, "epoch")
+    variants: dict[int, list[str]] = {}
+    for name in params.grid.variants:
+        variants.setdefault(params.variants[name].epochs or params.train.epochs, []).append(f"`{name}`")
+    train = words(
+        count(own, "epoch") + (f" ({words(names)})" if len(variants) > 1 else "") for own, names in variants.items()
+    )
+    distill = count(params.distill.epochs, "epoch")
     longer = [f"a distilled one another {distill}"]
     if any(params.variants[name].weights == "float" for name in params.grid.variants):
         quantize = count(params.quantize.epochs, "epoch")
@@ -90,13 +96,13 @@ def _more_training(study: Study) -> str:
 
 def _integers(study: Study) -> Iterator[str]:
     rows = study.accuracies()
-    lost = study.compared("quantization")
-    worst = lost.sort_values("difference").iloc[0]
-    yield (
-        f"Of {int((rows['stage'] == 'quantize').sum())} integer networks and "
-        f"{int((rows['stage'] == 'distill').sum())} distilled ones (each with all seeds), this one comes off worst "
-        f"beside its model before quantization: {against(study, worst)}."
-    )
+    lost = study.compared("quantization").sort_values("difference")
+    if len(lost):
+        yield (
+            f"Of {int((rows['stage'] == 'quantize').sum())} integer networks and "
+            f"{int((rows['stage'] == 'distill').sum())} distilled ones (each with all seeds), this one comes off worst "
+            f"beside its model before quantization: {against(study, lost.iloc[0])}."
+        )
     yield _more_training(study)
     yield "Where the bits are, in kB of the shipped file (mean over seeds):"
     yield tables.sizes(study).markdown()

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from integer_tickets.model.transformer import Transformer, initialise
 from integer_tickets.seeds import generator
@@ -81,14 +80,17 @@ def oneshot(ticket: Ticket, model: Transformer, seed: int) -> tuple[Masks, State
 
 
 def inverted(ticket: Ticket, model: Transformer, seed: int) -> tuple[Masks, State]:
-    """The weights of the dense model that are least important: is anything of this size as good?"""
+    """In each layer as many weights, those least important in the dense model: is anything of this size as good?
+
+    Over all layers at once the classifier would go, which begins at zero: nothing would be learned.
+    """
     scales = scales_of(ticket.rewind, ticket.dense, list(ticket.masks))
     sizes = {name: ticket.dense[name].double().abs() / scales[name] for name in ticket.masks}
     highest = max(size.max().item() for size in sizes.values())
     # So that the means over blocks (of sizes), and over structure (of squares), turn around as well.
     power = 1 if ticket.heads is None else 2
     turned = {name: (highest**power - size**power) ** (1 / power) for name, size in sizes.items()}
-    return ticket.begun(_most_important(ticket, turned, dict.fromkeys(turned, 1.0), ticket.scope))
+    return ticket.begun(_most_important(ticket, turned, dict.fromkeys(turned, 1.0), "layerwise"))
 
 
 def trained(ticket: Ticket, model: Transformer, seed: int) -> tuple[Masks, State]:
@@ -132,12 +134,20 @@ def _most_important(ticket: Ticket, weights: Weights, scales: Mapping[str, float
     return kept
 
 
-def small_width(masks: Mapping[str, Tensor], count: Callable[[int, float], int], heads: int, width: int) -> int:
-    """The width of the largest dense model that takes no more bits than the ticket does, a multiple of `heads`.
+def small_size(budget: int, count: Callable[[int, int], int], heads: int, width: int, hidden: int) -> tuple[int, int]:
+    """Width (a multiple of `heads`) and hidden neurons (of 4) of a dense model that takes at most `budget` bits.
 
-    count: bits of a model by its width and the share of its prunable weights that is kept; a ticket's mask takes one
-    bit for each of these. At least `heads`, at most `width`.
+    count: bits of a model by the two. As wide as the model (width, hidden) made smaller in proportion can be, then as
+    many neurons as fit; `heads` wide with 4 neurons where nothing does.
     """
-    ticket = count(width, density(masks)) + sum(mask.numel() for mask in masks.values())
-    fitting = [own for own in range(heads, width + 1, heads) if count(own, 1.0) <= ticket]
-    return max(fitting, default=heads)
+
+    def proportionate(own: int) -> int:
+        return max(4, own * hidden // width // 4 * 4)
+
+    fitting = [own for own in range(heads, width + 1, heads) if count(own, proportionate(own)) <= budget]
+    if not fitting:
+        return heads, 4
+    neurons = proportionate(fitting[-1])
+    while count(fitting[-1], neurons + 4) <= budget:
+        neurons += 4
+    return fitting[-1], neurons

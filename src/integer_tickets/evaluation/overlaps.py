@@ -1,0 +1,82 @@
+"""How alike the masks of different seeds are; masks are kept with a run, so that several runs can be judged as one."""
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from integer_tickets.errors import UserError
+from integer_tickets.evaluation.metrics import Array
+from integer_tickets.files import write_bytes
+
+OVERLAP_COLUMNS = ["attention", "variant", "level", "pairs", "overlap", "chance"]
+
+
+class Place(NamedTuple):
+    """Where a ticket stands in its ladder."""
+
+    attention: str
+    variant: str
+    level: int
+
+
+Masks = Mapping[str, Array]
+"""Of each layer, flat, bool."""
+Tickets = dict[Place, dict[int, Masks]]
+"""The masks of tickets by place and seed."""
+
+
+def overlap_rows(tickets: Mapping[Place, Mapping[int, Masks]]) -> Iterator[dict[str, Any]]:
+    """A row for every place with several seeds."""
+    for place, seeds in tickets.items():
+        if len(seeds) > 1:
+            yield place._asdict() | overlap(list(seeds.values()))
+
+
+def overlap(masks: Sequence[Masks]) -> dict[str, Any]:
+    """Over all pairs of seeds.
+
+    overlap: the share of kept weights that the other mask keeps too; chance: the same if each layer kept as many
+    weights at random places.
+    """
+    shared, chance = [], []
+    for one, other in combinations(masks, 2):
+        kept = sum(int(one[name].sum() + other[name].sum()) for name in one) / 2
+        shared.append(sum(int((one[name] & other[name]).sum()) for name in one) / kept)
+        chance.append(sum(one[name].sum() * other[name].mean() for name in one) / kept)
+    return {
+        "pairs": len(shared),
+        "overlap": round(float(np.mean(shared)), 6),
+        "chance": round(float(np.mean(chance)), 6),
+    }
+
+
+def save_masks(path: Path, tickets: Mapping[Place, Mapping[int, Masks]]) -> None:
+    """As npz: `attention/variant/level/seed/layer`."""
+    content = io.BytesIO()
+    named = {
+        "/".join((place.attention, place.variant, str(place.level), str(seed), layer)): mask
+        for place, seeds in tickets.items()
+        for seed, masks in seeds.items()
+        for layer, mask in masks.items()
+    }
+    np.savez_compressed(content, **named)  # type: ignore[arg-type]
+    write_bytes(path, content.getvalue())
+
+
+def load_masks(paths: Sequence[Path]) -> Tickets:
+    """The tickets of several runs; what several runs have counts once. UserError where a file is none of these."""
+    found: dict[Place, dict[int, dict[str, Array]]] = {}
+    for path in paths:
+        try:
+            with np.load(path) as file:
+                for key in file.files:
+                    attention, variant, level, seed, layer = key.split("/")
+                    of_place = found.setdefault(Place(attention, variant, int(level)), {})
+                    of_place.setdefault(int(seed), {})[layer] = file[key]
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: not the masks of a run ({error})") from None
+    return {place: dict(sorted(seeds.items())) for place, seeds in found.items()}
