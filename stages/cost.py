@@ -61,6 +61,8 @@ def work_of(command: str, params: Params) -> Iterator[Work]:
     batch = params.train.batch
     if stage == "teacher":
         yield Work("softmax", "float", 1, params.teacher.epochs, batch)
+    if stage == "supermask":
+        yield Work(own.attention, "float", 1, params.supermask.epochs, batch)
     if not own.variant:
         return
     variant = params.variants[own.variant]

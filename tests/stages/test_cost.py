@@ -29,6 +29,10 @@ def params():
     [
         ("exec python -m stages prepare", []),
         ("exec $LAUNCH python -m stages teacher", [("softmax", "float", 1, 6)]),
+        (
+            "exec $LAUNCH python -m stages supermask --attention softmax --kind signs --seed 0",
+            [("softmax", "float", 1, 6)],
+        ),
         (f"exec $LAUNCH python -m stages train_dense {ITEM.format('float')}", [("inhibitor", "float", 1, 3)]),
         (f"exec $LAUNCH python -m stages train_dense {ITEM.format('int8')}", [("inhibitor", "int8", 1, 5)]),
         (

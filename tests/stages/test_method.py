@@ -1,4 +1,7 @@
-"""The method that docs/design.md describes ("Tickets") is what a run does: facts read off a finished study."""
+"""The method that docs/design.md describes ("Tickets") is what a run does: facts read off a finished study.
+
+That every training sees the same order of the data is asserted in tests/training/test_loop.py.
+"""
 
 import numpy as np
 import pandas as pd
@@ -27,7 +30,7 @@ def test_every_level_has_the_whole_schedule_whose_rate_ends_at_0(finished, ladde
         assert history["epoch"].tolist() == list(range(1, own.epochs + 1))
         assert history["lr"].tolist() == [schedule.rate(step - 1, steps) for step in history["step"]]
         assert schedule.rate(steps, steps) == 0 and history["lr"].iloc[-1] < 0.15 * own.lr
-        assert history[["step", "lr"]].equals(histories[0][["step", "lr"]])  # the same order of the data, too
+        assert history[["step", "lr"]].equals(histories[0][["step", "lr"]])
 
 
 def test_each_level_removes_the_same_share_exactly(finished, ladder):

@@ -68,6 +68,30 @@ def test_every_stage_goes_on_where_it_was_killed(finished, tmp_path):
     assert [stage for (stage, _, _), well in zip(KILLED_AT, same, strict=True) if not well] == []
 
 
+def test_what_the_default_run_lacks_goes_on_where_it_was_killed(copied):
+    copied.change(
+        {
+            "transfer": {
+                "levels": [{"level": 2, "segment": "upper"}],
+                "sources": [{"id": "softmax", "attention": "inhibitor", "prefix": "artifacts/ladder/softmax"}],
+            },
+            "supermask": {"kinds": ["signs"], "width": 16, "epochs": 2},
+        }
+    )
+    supermask = ["supermask", "--attention", "inhibitor", "--seed", "0", "--kind", "signs"]
+    for stage, out in (
+        (["transfer", *ITEM, "--level", "2", "--kind", "softmax"], f"controls/{NAME}/level_2/from_softmax"),
+        (supermask, "controls/inhibitor-supermask-0/signs"),
+    ):
+        copied.python("stages", *stage)
+        expected = copied.content(f"artifacts/{out}")
+        shutil.rmtree(copied.root / "artifacts" / out)
+        killed(copied, "run/checkpoint", *stage)
+        assert not (copied.root / "artifacts" / out).exists()
+        copied.python("stages", *stage)
+        assert copied.content(f"artifacts/{out}") == expected
+
+
 def test_the_lock_is_in_order_after_a_killed_runner(copied):
     """Which leaves new items as they ended, and what was known before it began."""
     expected = copied.lock

@@ -214,13 +214,13 @@ def controls(study: Study) -> Figure:
 
 
 def connectivity(study: Study) -> Figure:
-    """Error on the selection split between two trainings of a level, mean over seeds; panels as above."""
+    """Error on the selection split between two trainings of a level, mean and deviation over seeds; panels as above."""
     figure, panels = _panels(study)
     levels = sorted(study.tables["lines"]["level"].unique())
     for (attention, variant), axes in panels.items():
         for level in levels:
             own = select(study.tables["lines"], attention=attention, variant=variant, level=level)
-            _of_level(axes, own.groupby("share")["error"].mean(), level, levels, ".")
+            _of_level(axes, own.groupby("share")["error"], level, levels, ".")
     _legend(figure, list(panels.values()))
     figure.supxlabel("from one training (0) to the other (1)", fontsize=10)
     figure.supylabel("error on selection, %", fontsize=10)
@@ -228,7 +228,7 @@ def connectivity(study: Study) -> Figure:
 
 
 def rewind_steps(study: Study) -> Figure:
-    """The barrier of a level against the step that is rewound to, mean over seeds, of variants else alike."""
+    """The barrier of a level against the step that is rewound to, over seeds, of variants else alike."""
     grid, steps = study.params.grid, study.rewind_steps()
     figure = Figure(figsize=(max(7.0, 5.2 * len(grid.attentions)), 4.2), layout="constrained")
     panels = list(figure.subplots(1, len(grid.attentions), sharey=True, squeeze=False)[0])
@@ -238,9 +238,8 @@ def rewind_steps(study: Study) -> Figure:
         axes.set_title(attention, loc="left")
         for level in levels:
             own = select(found, attention=attention, level=level)
-            mean = own[own["variant"].isin(steps)].groupby("variant")["error"].mean()
-            mean.index = mean.index.map(steps.__getitem__)
-            _of_level(axes, mean.sort_index(), level, levels, "o")
+            own = own[own["variant"].isin(steps)]
+            _of_level(axes, own.groupby(own["variant"].map(steps))["error"], level, levels, "o")
         axes.set_xscale("symlog", linthresh=min(step for step in steps.values() if step))
         axes.xaxis.set_major_locator(FixedLocator(sorted(set(steps.values()))))
         axes.xaxis.set_minor_locator(NullLocator())
@@ -251,11 +250,13 @@ def rewind_steps(study: Study) -> Figure:
     return figure
 
 
-def _of_level(axes: Axes, errors: pd.Series, level: int, levels: list[int], marker: str) -> None:
-    """Errors (fractions) by their index, in the colour of their level among `levels`."""
+def _of_level(axes: Axes, errors: Any, level: int, levels: list[int], marker: str) -> None:
+    """Errors (fractions), grouped by their place: mean and standard deviation in the colour of the level."""
     colour = matplotlib.colormaps["viridis"](0.85 * levels.index(level) / max(1, len(levels) - 1))
+    mean, spread = 100 * errors.mean(), 100 * errors.std().fillna(0)
     label = f"level {level}" if level else "dense"
-    axes.plot(errors.index, 100 * errors, marker=marker, color=colour, linewidth=1.4, label=label)
+    axes.plot(mean.index, mean, marker=marker, color=colour, linewidth=1.4, label=label)
+    axes.fill_between(mean.index, mean - spread, mean + spread, color=colour, alpha=0.15, linewidth=0)
 
 
 def training(study: Study) -> Figure:

@@ -60,38 +60,9 @@ def _findings(study: Study) -> Iterator[str]:
 
 
 def _glance(study: Study) -> Iterator[str]:
-    yield tables.headline(study).markdown()
-    yield (
-        "A name gives the attention (with the variant, unless that is `float`), the weights where they are integers, "
-        "*dense* or *ticket* with its level on the ladder, and *distilled* where it was trained on with the teacher's "
-        "soft labels. Mean ± standard deviation over seeds; the interval is over sentences and seeds. Epochs are "
-        "passes over the training texts. kB (1000 bytes): the file of an integer network with everything it needs, of "
-        "a float model 4 bytes for each kept parameter; a ladder of integer weights has no size of its own, as the "
-        "integer networks made from it are what ships. F1 is that of class 1 of two, else the mean over classes."
-    )
-    yield _more_training(study)
+    yield from tickets.glance(study)
     yield "![Accuracy against size](figures/accuracy_bits.svg)"
     yield "![Training](figures/training.svg)"
-
-
-def _more_training(study: Study) -> str:
-    params = study.params
-    variants: dict[int, list[str]] = {}
-    for name in params.grid.variants:
-        variants.setdefault(params.variants[name].epochs or params.train.epochs, []).append(f"`{name}`")
-    train = words(
-        count(own, "epoch") + (f" ({words(names)})" if len(variants) > 1 else "") for own, names in variants.items()
-    )
-    distill = count(params.distill.epochs, "epoch")
-    longer = [f"a distilled one another {distill}"]
-    if any(params.variants[name].weights == "float" for name in params.grid.variants):
-        quantize = count(params.quantize.epochs, "epoch")
-        longer.insert(0, f"an integer network made from float weights has had {quantize} more")
-    return (
-        f"**Not the same training**: dense models and tickets have had {train} (the trainings that found a ticket's "
-        f"mask not counted), {words(longer)}. Their gain over a dense model or a ticket can come from that alone; "
-        "nothing here shows that it comes from integers or from distillation."
-    )
 
 
 def _integers(study: Study) -> Iterator[str]:
@@ -103,7 +74,7 @@ def _integers(study: Study) -> Iterator[str]:
             f"{int((rows['stage'] == 'distill').sum())} distilled ones (each with all seeds), this one comes off worst "
             f"beside its model before quantization: {against(study, lost.iloc[0])}."
         )
-    yield _more_training(study)
+    yield tickets.more_training(study)
     yield "Where the bits are, in kB of the shipped file (mean over seeds):"
     yield tables.sizes(study).markdown()
     yield from tickets.zeros(study)

@@ -128,16 +128,22 @@ def controls(study: Study, variant: str) -> Table:
 
 
 def barriers(study: Study) -> Table:
-    """The barrier between two trainings of a level in points of error and in nats, mean over seeds."""
+    """The barrier between two trainings of a level in points of error and in nats, over seeds."""
     rows = []
     for names, own in study.barriers().groupby(["attention", "variant", "level"], sort=False):
         attention, variant, level = str(names[0]), str(names[1]), names[2]
-        error, loss = float(own["error"].mean()), float(own["loss"].mean())
         stage = "prune_rewind" if level else "train_dense"
         model = study.accuracy(stage=stage, attention=attention, variant=variant, level=level)
         rewind = study.params.variants[variant].rewind
-        rows.append([model["name"], percent(model["density"], 1), str(rewind), points(error), f"{loss:.3f}"])
+        found = [_mean(100 * own["error"], 2), _mean(own["loss"], 3)]
+        rows.append([model["name"], percent(model["density"], 1), str(rewind), *found])
     return Table(["model", "density %", "rewound to step", "barrier, points", "barrier, nats"], rows)
+
+
+def _mean(numbers: pd.Series, digits: int) -> str:
+    """With the standard deviation where there are several."""
+    mean = f"{numbers.mean():.{digits}f}"
+    return f"{mean} ± {numbers.std():.{digits}f}" if len(numbers) > 1 else mean
 
 
 def supermasks(study: Study) -> Table:

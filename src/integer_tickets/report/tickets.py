@@ -13,6 +13,7 @@ def page(study: Study, runs: list[str]) -> str:
     """The page of several runs as Markdown."""
     sections: dict[str, Callable[[Study], Iterator[str]]] = {
         "Answers": answers,
+        "All models at a glance": glance,
         "Accuracy against density": ladder,
         "Controls": controls,
         "Zeros": zeros,
@@ -39,6 +40,40 @@ def set_out(study: Study, sections: Mapping[str, Callable[[Study], Iterator[str]
         blocks = list(section(study))
         if blocks:
             yield "\n\n".join([f"## {title}", *blocks])
+
+
+def glance(study: Study) -> Iterator[str]:
+    yield tables.headline(study).markdown()
+    yield (
+        "A name gives the attention (with the variant, unless that is `float`), the weights where they are integers, "
+        "*dense* or *ticket* with its level on the ladder, and *distilled* where it was trained on with the teacher's "
+        "soft labels. Mean ± standard deviation over seeds; the interval is over sentences and seeds. Epochs are "
+        "passes over the training texts. kB (1000 bytes): the file of an integer network with everything it needs, of "
+        "a float model 4 bytes for each kept parameter; a ladder of integer weights has no size of its own, as the "
+        "integer networks made from it are what ships. F1 is that of class 1 of two, else the mean over classes."
+    )
+    yield more_training(study)
+
+
+def more_training(study: Study) -> str:
+    """What has had more training than what: no gain of the former is one of integers or of distillation alone."""
+    params = study.params
+    variants: dict[int, list[str]] = {}
+    for name in params.grid.variants:
+        variants.setdefault(params.variants[name].epochs or params.train.epochs, []).append(f"`{name}`")
+    train = words(
+        count(own, "epoch") + (f" ({words(names)})" if len(variants) > 1 else "") for own, names in variants.items()
+    )
+    distill = count(params.distill.epochs, "epoch")
+    longer = [f"a distilled one another {distill}"]
+    if any(params.variants[name].weights == "float" for name in params.grid.variants):
+        quantize = count(params.quantize.epochs, "epoch")
+        longer.insert(0, f"an integer network made from float weights has had {quantize} more")
+    return (
+        f"**Not the same training**: dense models and tickets have had {train} (the trainings that found a ticket's "
+        f"mask not counted), {words(longer)}. Their gain over a dense model or a ticket can come from that alone; "
+        "nothing here shows that it comes from integers or from distillation."
+    )
 
 
 def scope(study: Study, variant: str) -> str:
