@@ -190,8 +190,9 @@ def controls(study: Study) -> Figure:
             axes.fill_betweenx(
                 ends, 100 * ticket["low"], 100 * ticket["high"], color=COLOURS[attention], alpha=0.15, lw=0
             )
-            axes.plot([100 * ticket["mean"]] * 2, ends, color=COLOURS[attention], label=f"{attention} ticket")
-            axes.text(100 * ticket["mean"], ends[0], f"{100 * ticket['density']:.3g} %", ha="center", fontsize=8)
+            label = f"{attention} ticket, its interval shaded"
+            axes.plot([100 * ticket["mean"]] * 2, ends, color=COLOURS[attention], label=label)
+            axes.text(100 * ticket["mean"], ends[0], f"{100 * ticket['density']:.3g} % kept", ha="center", fontsize=8)
             for _, row in beside.iterrows():
                 ticks[place] = row["role"]
                 if row["mean"] < ticket["mean"] - FAR:  # it would squeeze all others together
