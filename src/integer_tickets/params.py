@@ -213,8 +213,8 @@ Kind = Literal["reinit", "signs", "shuffled", "random", "oneshot", "inverted", "
 
 
 class Controls(Block):
-    levels: list[Control] = Field(min_length=1)
-    kinds: Distinct[Kind] = Field(min_length=1)
+    levels: list[Control]
+    kinds: Distinct[Kind]
     finetune: Positive
 
 

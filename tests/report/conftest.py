@@ -22,7 +22,7 @@ THREE_CLASSES = {
     },
     "data": {"source": "files", "folder": "data", "text": ["one", "two"], "validation": 0.2},
     "tokenizer": {"kind": "hash"},
-    "controls": {"kinds": ["reinit"]},
+    "controls": {"kinds": []},
     "connectivity": {"levels": []},
 }
 """No test split, one attention and seed, an integer ladder, pairs of texts, class names that Markdown could read."""

@@ -167,11 +167,13 @@ def test_the_page_of_timings():
 def test_a_study_with_nothing_to_spare(three_classes, tmp_path, monkeypatch, content):
     """One attention, seed and variant, no test split, three classes."""
     folder = _copy(three_classes, tmp_path, monkeypatch)
-    assert set(content(folder)) == {name for name in FILES if "figures/connectivity" not in name}
+    assert set(content(folder)) == {
+        name for name in FILES if not name.startswith(("figures/connectivity", "figures/controls"))
+    }
     text = (folder / "report.md").read_text(encoding="utf-8")
     assert "a&#124;b" in text and "on the validation split" in text
     assert not re.search(r"\b(nan|None|inf)\b", text)
-    assert "## Connectivity" not in text and "best possible" not in text
+    assert "## Connectivity" not in text and "## Controls" not in text and "best possible" not in text
     metrics = json.loads((folder / "metrics.json").read_text())
     assert "inhibitor_int8_int8_dense_accuracy" in metrics and "bayes_accuracy" not in metrics
     with (folder / "plots" / "confusion.csv").open(encoding="utf-8") as file:

@@ -63,7 +63,9 @@ def save_figures(study: Study, folder: Path) -> list[str]:
 
 def of_tickets(study: Study) -> dict[str, Callable[[Study], Figure]]:
     """The figures about tickets that a study has."""
-    drawn: dict[str, Callable[[Study], Figure]] = {"accuracy_density": accuracy_density, "controls": controls}
+    drawn: dict[str, Callable[[Study], Figure]] = {"accuracy_density": accuracy_density}
+    if len(study.beside()):
+        drawn["controls"] = controls
     if len(study.tables["lines"]):
         drawn["connectivity"] = connectivity
     return drawn | ({"rewind_steps": rewind_steps} if study.rewind_steps() else {})

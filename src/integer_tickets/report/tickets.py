@@ -104,6 +104,8 @@ def ladder(study: Study) -> Iterator[str]:
 
 
 def controls(study: Study) -> Iterator[str]:
+    if study.beside().empty:
+        return
     yield (
         "A control differs from its ticket in one thing. "
         + "; ".join(f"*{kind}*: {what}" for kind, what in CONTROLS.items() if len(study.compared(kind)))
