@@ -55,10 +55,12 @@ def overlap(masks: Sequence[Masks]) -> dict[str, Any]:
 
 
 def save_masks(path: Path, tickets: Mapping[Place, Mapping[int, Masks]]) -> None:
-    """As npz: `attention/variant/level/seed/layer`."""
+    """As npz, eight places a byte: `attention/variant/level/seed/layer/size`."""
     content = io.BytesIO()
     named = {
-        "/".join((place.attention, place.variant, str(place.level), str(seed), layer)): mask
+        "/".join((place.attention, place.variant, str(place.level), str(seed), layer, str(mask.size))): np.packbits(
+            mask
+        )
         for place, seeds in tickets.items()
         for seed, masks in seeds.items()
         for layer, mask in masks.items()
@@ -74,9 +76,9 @@ def load_masks(paths: Sequence[Path]) -> Tickets:
         try:
             with np.load(path) as file:
                 for key in file.files:
-                    attention, variant, level, seed, layer = key.split("/")
+                    attention, variant, level, seed, layer, size = key.split("/")
                     of_place = found.setdefault(Place(attention, variant, int(level)), {})
-                    of_place.setdefault(int(seed), {})[layer] = file[key]
+                    of_place.setdefault(int(seed), {})[layer] = np.unpackbits(file[key], count=int(size)).astype(bool)
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: not the masks of a run ({error})") from None
     return {place: dict(sorted(seeds.items())) for place, seeds in found.items()}

@@ -15,7 +15,7 @@ CONTROLS = {
     "shuffled": "the rewound weights under a mask shuffled within each layer",
     "random": "the rewound weights under a mask drawn over all layers",
     "oneshot": "the dense model pruned to the ticket's density at once, then rewound",
-    "inverted": "the rewound weights of those that are least important in the dense model",
+    "inverted": "the rewound weights of those that are least important in each layer of the dense model",
     "lr_rewind": "the trained weights under the ticket's mask, with the schedule alone rewound",
     "finetune": "the trained weights under the ticket's mask, trained on at a low constant rate",
     "small": "a dense model of as many bits, its mask counted",

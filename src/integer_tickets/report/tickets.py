@@ -59,14 +59,14 @@ def more_training(study: Study) -> str:
     """What has had more training than what: no gain of the former is one of integers or of distillation alone."""
     params = study.params
     variants: dict[int, list[str]] = {}
-    for name in params.grid.variants:
+    for name in study.variants:
         variants.setdefault(params.variants[name].epochs or params.train.epochs, []).append(f"`{name}`")
     train = words(
         count(own, "epoch") + (f" ({words(names)})" if len(variants) > 1 else "") for own, names in variants.items()
     )
     distill = count(params.distill.epochs, "epoch")
     longer = [f"a distilled one another {distill}"]
-    if any(params.variants[name].weights == "float" for name in params.grid.variants):
+    if any(params.variants[name].weights == "float" for name in study.variants):
         quantize = count(params.quantize.epochs, "epoch")
         longer.insert(0, f"an integer network made from float weights has had {quantize} more")
     return (
