@@ -126,7 +126,7 @@ def accuracy_bits(study: Study) -> Figure:
 
 def _panels(study: Study, share: bool = True) -> tuple[Figure, dict[tuple[str, str], Axes]]:
     """A panel for each ladder: a column for each attention, a row for each variant."""
-    variants, attentions = study.variants, study.params.grid.attentions
+    variants, attentions = study.variants, study.attentions()
     figure = Figure(figsize=(max(7.0, 5.2 * len(attentions)), 0.6 + 3.8 * len(variants)), layout="constrained")
     grid = figure.subplots(len(variants), len(attentions), sharex=share, sharey=share, squeeze=False)
     panels: dict[tuple[str, str], Axes] = {}
@@ -232,12 +232,12 @@ def connectivity(study: Study) -> Figure:
 
 def rewind_steps(study: Study) -> Figure:
     """The barrier of a level against the step that is rewound to, over seeds, of variants else alike."""
-    grid, steps = study.params.grid, study.rewind_steps()
-    figure = Figure(figsize=(max(7.0, 5.2 * len(grid.attentions)), 4.2), layout="constrained")
-    panels = list(figure.subplots(1, len(grid.attentions), sharey=True, squeeze=False)[0])
+    attentions, steps = study.attentions(), study.rewind_steps()
+    figure = Figure(figsize=(max(7.0, 5.2 * len(attentions)), 4.2), layout="constrained")
+    panels = list(figure.subplots(1, len(attentions), sharey=True, squeeze=False)[0])
     found = study.barriers()
     levels = sorted(found["level"].unique())
-    for attention, axes in zip(grid.attentions, panels, strict=True):
+    for attention, axes in zip(attentions, panels, strict=True):
         axes.set_title(attention, loc="left")
         for level in levels:
             own = select(found, attention=attention, level=level)

@@ -56,9 +56,10 @@ class Study:
         """Those of the ladders that there are."""
         return list(dict.fromkeys(variant for _, variant in self.ladders))
 
-    def attentions(self, variant: str) -> list[str]:
-        """Those whose ladders the study has of a variant."""
-        return [attention for attention, own in self.ladders if own == variant]
+    def attentions(self, variant: str = "") -> list[str]:
+        """Those whose ladders the study has, of a variant or of any."""
+        found = {attention for attention, own in self.ladders if variant in ("", own)}
+        return [attention for attention in self.params.grid.attentions if attention in found]
 
     def beside(self, **place: Any) -> pd.DataFrame:
         """The controls of a ladder, or of one level, and what has a mask from elsewhere."""
