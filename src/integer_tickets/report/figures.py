@@ -44,6 +44,7 @@ WEIGHT_STYLES = {
     "ternary": ("^", "#7F4F9B"),
 }
 GREY = "#555555"
+NEAR = 0.03  # below the lowest ticket's interval, where a figure along the ladder ends
 FAR = 0.15  # below its ticket, where a control is named at the edge of the figure
 BESIDE = {
     "reinit": 0.96,
@@ -82,20 +83,29 @@ def save(draw: Callable[[Study], Figure], study: Study, path: Path) -> None:
 def accuracy_density(study: Study) -> Figure:
     """Tickets along the ladder with their controls; a panel for each attention, a row of panels for each variant."""
     figure, panels = _panels(study)
+    every = study.accuracies()
+    bottom = every.loc[every["stage"].isin(["train_dense", "prune_rewind"]), "low"].min() - NEAR
     for (attention, variant), axes in panels.items():
-        rows = study.accuracies(attention=attention, variant=variant)
+        rows = select(every, attention=attention, variant=variant)
         tickets = rows[rows["stage"].isin(["train_dense", "prune_rewind"])].sort_values("level")
         colour, label = COLOURS[attention], f"{attention} tickets"
         _line(axes, tickets["density"], tickets, label, MARKERS[attention], colour, colour)
         for kind, (marker, style, colour) in CONTROL_STYLES.items():
             controls = rows[rows["role"] == kind].sort_values("level")
-            _line(axes, controls["density"] * BESIDE[kind], controls, kind, marker, colour, "white", style)
+            places = controls["density"] * BESIDE[kind]
+            near = controls["mean"] > bottom  # the others would squeeze all lines together
+            _line(axes, places[near], controls[near], kind, marker, colour, "white", style)
+            for place, mean in zip(places[~near], controls.loc[~near, "mean"], strict=True):
+                low = f"{kind} {100 * mean:.1f} % \u2193"
+                text = axes.text(place, 0.02, low, rotation=90, fontsize=7, color=colour, ha="center", va="bottom")
+                text.set_transform(axes.get_xaxis_transform())
         densities = sorted(tickets["density"])
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(FixedLocator(densities))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:.2g}" if x < 0.995 else "100"))
         axes.set_xlim(1.2, densities[0] / 1.2)
+        axes.set_ylim(bottom=max(100 * bottom, axes.get_ylim()[0]))
     _finish(figure, panels, study, "density: % of the prunable weights that are kept (log scale)")
     return figure
 
@@ -164,7 +174,8 @@ def _finish(figure: Figure, of_ladders: dict[tuple[str, str], Axes], study: Stud
     panels = list(of_ladders.values())
     value = 100 * study.accuracy(stage="baseline", role="tfidf")["mean"]
     low, high = panels[0].get_ylim()
-    near = 2 * low - high < value < 2 * high - low
+    room = (high - low) / 4
+    near = low - room < value < high + room
     for axes in panels:
         if near:
             axes.axhline(value, color=GREY, linewidth=1, linestyle=(0, (6, 3)), label="bag of words")
