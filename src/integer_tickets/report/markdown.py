@@ -26,7 +26,7 @@ def report(study: Study) -> str:
         "What a clock measures": _timings,
         "Comparisons": tickets.comparisons,
         "The corpus": _corpus,
-        "How the numbers are made": _methods,
+        "How the numbers are made": tickets.methods,
     }
     title = f"# Integer Tickets: {study.statistics['corpus']}"
     return "\n\n".join([title, *tickets.set_out(study, sections)]) + "\n"
@@ -138,20 +138,3 @@ def _corpus(study: Study) -> Iterator[str]:
             f"{percent(facts['bayes_error'])} % of all sentences, a sentence tells {facts['information']:.3f} bits "
             f"about its label, and the score that holds all of it has an entropy of {facts['score_entropy']:.3f} bits."
         )
-
-
-def _methods(study: Study) -> Iterator[str]:
-    settings = study.params.evaluate
-    confidence = percent(settings.confidence, 0)
-    yield (
-        "Every accuracy is the mean over seeds of values in [results.csv](results.csv), which has a row for each "
-        "model, split and metric; [summary.csv](summary.csv) adds the intervals, [comparisons.csv](comparisons.csv) "
-        "holds the paired comparisons."
-    )
-    yield (
-        f"Intervals: central {confidence} % of {settings.bootstrap} bootstrap resamples of sentences and seeds, "
-        "crossed: all seeds of a resample see the same sentences. With few seeds they are rough where training noise "
-        "dominates. p-values: two-sided Student test of the mean difference with the variance of seeds and of "
-        "sentences, degrees of freedom by Satterthwaite, so that a few seeds count as few; McNemar's exact test where "
-        "there is one seed."
-    )

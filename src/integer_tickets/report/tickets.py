@@ -20,6 +20,7 @@ def page(study: Study, runs: list[str]) -> str:
         "Connectivity": connectivity,
         "Supermasks": supermasks,
         "Comparisons": comparisons,
+        "How the numbers are made": methods,
     }
     grid = study.params.grid
     seeds = sorted({int(number) for number in study.accuracies(stage="train_dense")["seeds"]})
@@ -176,3 +177,20 @@ def comparisons(study: Study) -> Iterator[str]:
         yield f"### {str(family).capitalize()}"
         yield rows["question"].iloc[0]
         yield tables.comparisons(study, str(family)).markdown()
+
+
+def methods(study: Study) -> Iterator[str]:
+    settings = study.params.evaluate
+    confidence = percent(settings.confidence, 0)
+    yield (
+        "Every accuracy is the mean over seeds of values in [results.csv](results.csv), which has a row for each "
+        "model, split and metric; [summary.csv](summary.csv) adds the intervals, [comparisons.csv](comparisons.csv) "
+        "holds the paired comparisons."
+    )
+    yield (
+        f"Intervals: central {confidence} % of {settings.bootstrap} bootstrap resamples of sentences and seeds, "
+        "crossed: all seeds of a resample see the same sentences. With few seeds they are rough where training noise "
+        "dominates. p-values: two-sided Student test of the mean difference with the variance of seeds and of "
+        "sentences, degrees of freedom by Satterthwaite, so that a few seeds count as few; McNemar's exact test where "
+        "there is one seed."
+    )
