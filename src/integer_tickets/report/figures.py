@@ -45,7 +45,7 @@ WEIGHT_STYLES = {
 }
 GREY = "#555555"
 NEAR = 0.03  # below the lowest ticket's interval, where a figure along the ladder ends
-FAR = 0.15  # below its ticket, where a control is named at the edge of the figure
+FAR = 0.08  # below its ticket, where a control is named at the edge of the figure
 BESIDE = {
     "reinit": 0.96,
     "shuffled": 1 / 0.96,
@@ -237,7 +237,7 @@ def connectivity(study: Study) -> Figure:
             _of_level(axes, own.groupby("share")["error"], level, levels, ".")
     _legend(figure, list(panels.values()))
     figure.supxlabel("from one training (0) to the other (1)", fontsize=10)
-    figure.supylabel("error on selection, %", fontsize=10)
+    figure.supylabel("error on selection, % (mean and deviation)", fontsize=10)
     return figure
 
 
@@ -260,7 +260,7 @@ def rewind_steps(study: Study) -> Figure:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     _legend(figure, panels)
     figure.supxlabel("rewound to optimiser step", fontsize=10)
-    figure.supylabel("barrier, points of error on selection", fontsize=10)
+    figure.supylabel("barrier, points of error (mean and deviation)", fontsize=10)
     return figure
 
 
