@@ -105,6 +105,7 @@ def accuracy_density(study: Study) -> Figure:
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:.2g}" if x < 0.995 else "100"))
         axes.set_xlim(1.2, densities[0] / 1.2)
+    for axes in panels.values():  # when all is drawn: they share their height, which is fixed from here on
         axes.set_ylim(bottom=max(100 * bottom, axes.get_ylim()[0]))
     _finish(figure, panels, study, "density: % of the prunable weights that are kept (log scale)")
     return figure
