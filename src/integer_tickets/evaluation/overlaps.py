@@ -58,9 +58,7 @@ def save_masks(path: Path, tickets: Mapping[Place, Mapping[int, Masks]]) -> None
     """As npz, eight places a byte: `attention/variant/level/seed/layer/size`."""
     content = io.BytesIO()
     named = {
-        "/".join((place.attention, place.variant, str(place.level), str(seed), layer, str(mask.size))): np.packbits(
-            mask
-        )
+        "/".join(map(str, (*place, seed, layer, mask.size))): np.packbits(mask)
         for place, seeds in tickets.items()
         for seed, masks in seeds.items()
         for layer, mask in masks.items()

@@ -84,14 +84,14 @@ def accuracy_density(study: Study) -> Figure:
     """Tickets along the ladder with their controls; a panel for each attention, a row of panels for each variant."""
     figure, panels = _panels(study)
     every = study.accuracies()
-    bottom = every.loc[every["stage"].isin(["train_dense", "prune_rewind"]), "low"].min() - NEAR
+    ladders = every[every["stage"].isin(["train_dense", "prune_rewind"])].sort_values("level")
+    bottom = ladders["low"].min() - NEAR
     for (attention, variant), axes in panels.items():
-        rows = select(every, attention=attention, variant=variant)
-        tickets = rows[rows["stage"].isin(["train_dense", "prune_rewind"])].sort_values("level")
+        tickets = select(ladders, attention=attention, variant=variant)
         colour, label = COLOURS[attention], f"{attention} tickets"
         _line(axes, tickets["density"], tickets, label, MARKERS[attention], colour, colour)
         for kind, (marker, style, colour) in CONTROL_STYLES.items():
-            controls = rows[rows["role"] == kind].sort_values("level")
+            controls = select(every, attention=attention, variant=variant, role=kind).sort_values("level")
             places = controls["density"] * BESIDE[kind]
             near = controls["mean"] > bottom  # the others would squeeze all lines together
             _line(axes, places[near], controls[near], kind, marker, colour, "white", style)
