@@ -123,7 +123,7 @@ def measured(measure: Callable[[Params, Corpus], Rows], folder: Path | None) -> 
 
 
 def structure(study: Study | None) -> Rows:
-    """A step at each level of a ladder of heads and neurons, default shape and that of SST-2."""
+    """A step at each level of a ladder of heads, pairs and neurons, default shape and that of SST-2."""
     rows = []
     densities = (1.0, 0.63, 0.4, 0.25, 0.16)
     for name, own, batch, tokens in (

@@ -132,7 +132,7 @@ def trainer(study: Study | None) -> Rows:
 
 
 def ladder(study: Study | None) -> Rows:
-    """The Inhibitor's ladder on SST-2, one seed, on two threads: ten levels of weights, five of heads and neurons."""
+    """The Inhibitor's ladder on SST-2, one seed, on two threads: ten levels of weights, five of structure."""
     assert study is not None
     params, corpus = study
     torch.set_num_threads(2)

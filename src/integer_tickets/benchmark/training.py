@@ -95,7 +95,7 @@ def shrinking_times(shape: Mapping[str, Any], densities: Sequence[float], batch:
 
     shape: the arguments of Transformer; each step is one on `batch` random sentences of `tokens` tokens. Which heads,
     pairs and neurons go is decided by the random initial weights. Rows: the density that is left (never less than one
-    of each a layer), heads and neurons of all layers, and what `step_times` gives.
+    of each a layer), heads, pairs and neurons of all layers, and what `step_times` gives.
     """
     dense = Transformer(**shape)
     random = generator("shrinking", 0)
@@ -110,8 +110,9 @@ def shrinking_times(shape: Mapping[str, Any], densities: Sequence[float], batch:
     for target in densities:
         kept = prune_units(state.weights, units, scales, target, "global") if target < 1 else units
         sizes = sizes_of(kept)
-        heads, _, neurons = (sum(column) for column in zip(*sizes, strict=True))
-        rows.append({"density": round(density(masks_of(kept, whole)), 6), "heads": heads, "neurons": neurons})
+        heads, pairs, neurons = (sum(column) for column in zip(*sizes, strict=True))
+        left = round(density(masks_of(kept, whole)), 6)
+        rows.append({"density": left, "heads": heads, "pairs": pairs, "neurons": neurons})
         model = Transformer(**shape, sizes=sizes)
         model.load_state_dict(cut(state, kept).weights)
         steps[f"level {len(steps)}"] = training_steps(model, sentences, batch, batch * tokens)

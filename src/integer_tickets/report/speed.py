@@ -74,7 +74,7 @@ def _trainer(rows: Rows) -> str:
 
 def _ladder(rows: Rows) -> str:
     header = ["pruned", "level", "density %", "steps", "seconds", "minutes since the start", "selection accuracy %"]
-    names = {"weight": "weights", "structure": "heads and neurons"}
+    names = {"weight": "weights", "structure": "structure"}
     body = [
         [names[row["pattern"]], row["level"], f"{100 * row['density']:.1f}", row["steps"], f"{row['own_seconds']:.0f}",
          f"{row['seconds'] / 60:.1f}", f"{100 * row['selection_accuracy']:.2f}"] for row in rows
@@ -85,10 +85,10 @@ def _ladder(rows: Rows) -> str:
 def _structure(rows: Rows) -> str:
     body = [
         [row["shape"], f"{row['batch']} x {row['tokens']}", row["attention"], f"{100 * row['density']:.1f}",
-         row["heads"], row["neurons"], f"{row['median_ms']:.2f}"] for row in rows
+         row["heads"], row["pairs"], row["neurons"], f"{row['median_ms']:.2f}"] for row in rows
     ]  # fmt: skip
     return markdown_table(
-        ["shape", "sentences x tokens", "attention", "density %", "heads", "neurons", "ms a step"], body
+        ["shape", "sentences x tokens", "attention", "density %", "heads", "pairs", "neurons", "ms a step"], body
     )
 
 
@@ -155,15 +155,15 @@ SECTIONS: dict[str, tuple[str, str, Callable[[Rows], str]]] = {
     "ladder": (
         "A ladder of ten levels on SST-2",
         "Dense and nine levels of the Inhibitor, 3 epochs of train each (less the steps before the rewind point), then "
-        "a ladder of heads and neurons whose models shrink; one seed, one process on 2 threads, bf16 products, native "
+        "a ladder of structure, whose models shrink; one seed, one process on 2 threads, bf16 products, native "
         "instructions, batches of 128.",
         _ladder,
     ),
     "structure": (
         "Tickets that shrink",
-        "A training step at each level of a ladder of heads and neurons (`pattern: structure`), whose pruned parts are "
-        "removed from the tensors: 2 layers, 32 wide with 64 neurons (default) and 128 wide with 512 (SST-2), without "
-        "dropout, float32, one thread.",
+        "A training step at each level of a ladder of heads, pairs (coordinates of a head's q and k) and neurons "
+        "(`pattern: structure`; counts of both layers together), which are removed from the tensors: 2 layers, 32 wide "
+        "with 64 neurons (default) and 128 wide with 512 (SST-2), without dropout, float32, one thread.",
         _structure,
     ),
     "gpu": (
