@@ -4,7 +4,7 @@ import pytest
 
 from stages.dependencies import PLACES, sources_of
 
-LAYERS = ["integer", "data", "model", "training", "tickets", "benchmark", "evaluation", "report"]
+LAYERS = ["integer", "data", "model", "training", "tickets", "benchmark", "evaluation", "information", "report"]
 
 
 @pytest.mark.parametrize("layer", LAYERS)

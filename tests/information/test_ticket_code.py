@@ -1,0 +1,109 @@
+"""A ticket's code: decoded to the same tensors, its stream as long as its bits say."""
+
+import math
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from integer_tickets.information.coder import (
+    Ideal,
+    Reader,
+    Writer,
+    adaptive,
+    adaptive_bits,
+    choice,
+    enumerative_bits,
+    number,
+    numbers,
+)
+from integer_tickets.information.ticket_code import PARTS, code_bits, decode, encode
+from integer_tickets.integer.artefact import load, serialize
+from integer_tickets.integer.conformance import KIT, TICKET
+from integer_tickets.integer.tokenizer import Tokenizer
+from tests.integer.conftest import KINDS, SHAPES, build_network, build_tokenizer
+
+
+def lengths_and_back(code, values):
+    """Ideal bits, stream bits, and what is read back."""
+    ideal, writer = Ideal(), Writer()
+    code(ideal, values)
+    code(writer, values)
+    return ideal.bits, 32 * len(writer.words), code(Reader(writer.words), None)
+
+
+@given(st.lists(st.integers(-(2**31) + 1, 2**31 - 1), max_size=30))
+def test_numbers_come_back(values):
+    values = np.array(values, np.int64)
+    bits, stream, read = lengths_and_back(lambda c, v: numbers(c, v, len(values)), values)
+    assert (read == values).all() and stream <= bits + 64
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_a_number_comes_back(value):
+    bits, _, read = lengths_and_back(number, value)
+    assert read == value
+    assert bits == pytest.approx(math.log2(33) + max(value.bit_length() - 1, 0))
+
+
+@given(st.lists(st.integers(0, 8), max_size=80), st.integers(0, 2**32))
+def test_adaptive_symbols_take_what_the_closed_form_says(values, seed):
+    values = np.array(values, np.int64)
+    contexts = np.random.default_rng(seed).integers(0, 3, len(values))
+    bits, stream, read = lengths_and_back(lambda c, v: adaptive(c, v, contexts, 9), values)
+    closed = sum(adaptive_bits(np.bincount(values[contexts == c], minlength=9)) for c in range(3))
+    assert (read == values).all() and stream <= bits + 64
+    assert bits == pytest.approx(closed, abs=1e-6)
+
+
+def test_a_learned_mask_takes_what_enumeration_takes():
+    mask = np.random.default_rng(0).random(10_000) < 0.05
+    counts = np.bincount(mask, minlength=2)
+    assert adaptive_bits(counts) == pytest.approx(enumerative_bits(10_000, counts[1]), abs=6)
+
+
+def test_kraft():
+    """All messages of a code together have the probability 1: every pair of a length and symbols of that length."""
+
+    def code(coder, values):
+        count = choice(coder, None if values is None else len(values), 4)
+        return adaptive(coder, values, np.zeros(count, int), 3)
+
+    total = 0.0
+    for count in range(4):
+        for values in product(range(3), repeat=count):
+            ideal = Ideal()
+            code(ideal, np.array(values, np.int64))
+            total += 2**-ideal.bits
+    assert total == pytest.approx(1, abs=1e-9)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("attention", KINDS)
+@pytest.mark.parametrize("extreme", [False, True])
+def test_random_tickets_come_back(attention, shape, extreme):
+    vocabulary = max(4, shape.get("vocabulary", 60))  # no tokenizer has fewer ids than three
+    network = build_network(1, attention, extreme=extreme, **{**shape, "vocabulary": vocabulary})
+    positions = len(network.positions.weight)
+    tokenizer = build_tokenizer(len(network.tokens.weight), positions)
+    bits, words = code_bits(network, tokenizer), encode(network, tokenizer)
+    assert set(bits) == {*PARTS, "total"} and 32 * len(words) <= bits["total"] + 64
+    again = decode(words, network.labels)
+    assert serialize(*again, {}) == serialize(network, tokenizer, {})
+
+
+def test_a_hash_takes_no_bits_for_words():
+    network = build_network(0)
+    tokenizer = Tokenizer("hash", (), (), 60, 20)
+    assert code_bits(network, tokenizer)["tokenizer"] == 1
+    assert decode(encode(network, tokenizer), network.labels)[1] == tokenizer
+
+
+def test_the_kit_comes_back_in_less_than_its_file():
+    artefact = load(KIT / TICKET)
+    words = encode(artefact.network, artefact.tokenizer)
+    again = decode(words, artefact.network.labels)
+    assert serialize(*again, artefact.provenance) == (KIT / TICKET).read_bytes()
+    assert 4 * len(words) < 0.9 * (KIT / TICKET).stat().st_size
