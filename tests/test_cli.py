@@ -200,3 +200,29 @@ def test_export_c(run, tmp_path):
     assert "int32_t mood_classify(" in (tmp_path / "mood.h").read_text()
     status, out, err = run("export", "c", "--out", tmp_path, "--name", "no-name")
     assert (status, out) == (2, b"") and b"no name for a C library" in err
+
+
+def test_certify(run, tmp_path):
+    data = tmp_path / "train.tsv"
+    data.write_text("sentence\tlabel\n" + "the film is superb\tpositive\nthe film is awful\tnegative\n" * 3000)
+    status, out, err = run("certify", KIT, "--data", data)
+    assert (status, err) == (0, b"") and b"0.00 % of 6,000 examples, one for each row" in out
+    status, out, _ = run("certify", KIT, "--data", data, "--unit", "text", "--delta", 0.1)
+    assert status == 0 and b"With probability 0.9" in out and b"of 2 examples, one for each text" in out
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        ("sentence\tlabel\na\tgood\n", [], "row 1: label 'good', but the ticket knows negative, positive"),
+        ("sentence\tlabel\n", [], "no rows"),
+        ("text\tlabel\na\t1\n", [], "no column 'sentence'; there are text, label"),
+        ("sentence\tlabel\na\t1\n", ["--delta", "2"], "--delta 2.0: expected a number between 0 and 1"),
+        ("sentence\tlabel\na\t1\n", ["--text", "a", "b", "c"], "--text: expected one column, or two for pairs"),
+    ],
+)
+def test_certify_says_what_is_wrong(run, tmp_path, content, options, message):
+    data = tmp_path / "train.tsv"
+    data.write_text(content)
+    status, out, err = run("certify", KIT, "--data", data, *options)
+    assert (status, out) == (2, b"") and message.encode() in err

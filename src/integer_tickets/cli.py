@@ -113,6 +113,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     export.add_argument("--name", default="ticket_net", help="of the files, and of all in C (default: ticket_net)")
     export.set_defaults(run=_export)
+    certify = commands.add_parser(
+        "certify",
+        help="bound a ticket's true error by its size and its errors in training",
+        description="Bound the error of a ticket on new texts from its errors on the examples it was trained on and "
+        "the bits of its code. Any independent examples will do; those of train are as good as others.",
+    )
+    certify.add_argument("file", type=Path, metavar="FILE", help="the ticket, a .safetensors file")
+    certify.add_argument("--data", type=Path, required=True, metavar="FILE", help="tsv, csv, jsonl or parquet, or .gz")
+    certify.add_argument("--text", nargs="+", default=["sentence"], metavar="COLUMN", help="one, or two for pairs")
+    certify.add_argument("--label", default="label", metavar="COLUMN", help="of the labels (default: label)")
+    certify.add_argument(
+        "--unit",
+        choices=("row", "text"),
+        default="row",
+        help="what was drawn independently: each row, or the longest texts, rows being parts of them (default: row)",
+    )
+    certify.add_argument("--delta", type=float, default=0.05, help="the probability of being wrong (default: 0.05)")
+    certify.set_defaults(run=_certify)
     commands.add_parser("run", help="run the pipeline in this folder, several items at a time")  # see _run
     conformance.set_defaults(run=_conformance)
     return parser
@@ -232,6 +250,20 @@ def _described(facts: dict[str, Any]) -> Iterator[str]:
     yield "\nprovenance"
     for key, value in sorted(facts["provenance"].items()):
         yield f"  {shown(key)}: {shown(value) if isinstance(value, str) else json.dumps(value, sort_keys=True)}"
+
+
+def _certify(arguments: argparse.Namespace) -> int:
+    from integer_tickets.certifying import certify
+    from integer_tickets.information.certificates import explained
+
+    if not 0 < arguments.delta < 1:
+        raise UserError(f"--delta {arguments.delta}: expected a number between 0 and 1")
+    if len(arguments.text) > 2:
+        raise UserError("--text: expected one column, or two for pairs")
+    columns = arguments.text, arguments.label
+    for line in explained(certify(arguments.file, arguments.data, *columns, arguments.unit, arguments.delta)):
+        print(line)
+    return 0
 
 
 def _export(arguments: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from integer_tickets.data.files import load_file
-from integer_tickets.data.splits import cut, maximal, word_runs
+from integer_tickets.data.splits import cut, maximal, units_of, word_runs
 from integer_tickets.errors import UserError
 
 texts = st.lists(st.text("ab .", max_size=8), max_size=25)
@@ -32,6 +32,14 @@ def test_units_are_the_runs_that_no_other_contains(rows: list[str]) -> None:
     runs = set(word_runs(rows))
     expected = {run for run in runs if not any(run != other and contains(other, run) for other in runs)}
     assert set(maximal(runs)) == expected
+
+
+@given(texts)
+def test_every_run_belongs_to_a_unit_that_contains_it(rows: list[str]) -> None:
+    runs = word_runs(rows)
+    units = maximal(runs)
+    assert all(run == units[i] or contains(units[i], run) for run, i in zip(runs, units_of(runs), strict=True))
+    assert set(units_of(runs)) == set(range(len(units)))
 
 
 @given(texts, st.integers(0, 3))

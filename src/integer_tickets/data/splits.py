@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -49,7 +49,7 @@ def cut(
     if len(home) == len(units):
         raise UserError(f"train: {len(units)} source units are too few to cut {', '.join(missing)} from them")
     inside = _Texts([] if grouped else home)
-    place = [home.get(key) or ("" if inside.contain(key) else "train") for key in keys]
+    place = [home.get(key) or ("" if inside.holding(key) is not None else "train") for key in keys]
 
     result = dict(splits)
     for split in ("train", *missing):
@@ -69,40 +69,54 @@ def word_runs(texts: Iterable[str]) -> list[bytes]:
 
 def maximal(runs: Iterable[bytes]) -> list[bytes]:
     """Those runs of words that no longer run contains, each once, longest first."""
-    found = _Texts([])
-    units = []
+    return list(dict.fromkeys(_units(runs).values()))
+
+
+def units_of(runs: Sequence[bytes]) -> list[int]:
+    """The number of the source unit of each run of words: the first of the maximal runs that contain it."""
+    home = _units(runs)
+    number = {unit: i for i, unit in enumerate(dict.fromkeys(home.values()))}
+    return [number[home[run]] for run in runs]
+
+
+def _units(runs: Iterable[bytes]) -> dict[bytes, bytes]:
+    """Of each run, longest first, a maximal run that contains it."""
+    found, home = _Texts([]), {}
     # A run can only be in a longer one, and what is in any other run is in a maximal one.
     for run in sorted(set(runs), key=lambda run: (-run.count(b" "), run)):
-        if not found.contain(run):
+        holder = found.holding(run)
+        if holder is None:
             found.add(run)
-            units.append(run)
-    return units
+        home[run] = run if holder is None else holder
+    return home
 
 
 class _Texts:
     """Runs of words that can be asked whether one of them contains another run: an inverted index of word pairs."""
 
     def __init__(self, runs: Iterable[bytes]) -> None:
-        self._words: set[bytes] = set()
+        self._words: dict[bytes, bytes] = {}
         self._pairs: defaultdict[tuple[bytes, bytes], list[bytes]] = defaultdict(list)
         for run in runs:
             self.add(run)
 
     def add(self, run: bytes) -> None:
         sequence = run.split()
-        self._words.update(sequence)
+        for word in sequence:
+            self._words.setdefault(word, run)
         text = b" %b " % run
         for pair in set(pairwise(sequence)):
             self._pairs[pair].append(text)
 
-    def contain(self, run: bytes) -> bool:
+    def holding(self, run: bytes) -> bytes | None:
+        """The first that was added of the texts that contain the run."""
         sequence = run.split()
         if len(sequence) < 2:
-            return run in self._words
+            return self._words.get(run)
         # Every text that contains the run has its rarest pair; few texts are left to compare.
         rarest = min((self._pairs.get(pair, []) for pair in pairwise(sequence)), key=len)
         wanted = b" %b " % run
-        return any(wanted in text for text in rarest)
+        return next((text[1:-1] for text in rarest if wanted in text), None)
 
 
 def _ungrouped(frame: DataFrame) -> DataFrame:

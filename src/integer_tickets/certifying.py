@@ -1,0 +1,44 @@
+"""The certificate of any ticket on any labelled file: what the command `certify` computes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from integer_tickets.data.files import load_file
+from integer_tickets.errors import UserError
+from integer_tickets.information.certificates import Certificate, certificate, length_of, losses_of
+from integer_tickets.integer.artefact import load
+from integer_tickets.integer.engines import text_logits
+
+
+def certify(file: Path, data: Path, text: Sequence[str], label: str, unit: str, delta: float) -> Certificate:
+    """Run the ticket on every row of `data` and bound its true error.
+
+    text: one column, or two for pairs; label: names of the ticket's classes, or their numbers from 0; unit: with
+    `text`, rows whose first column is part of a longer one count as one. Raises UserError where a file, a column or a
+    label is not what the ticket needs.
+    """
+    ticket = load(file)
+    if not data.is_file():
+        raise UserError(f"{data}: no such file")
+    rows = load_file(data)
+    for column in (*text, label):
+        if column not in rows.column_names:
+            raise UserError(f"{data}: no column {column!r}; there are {', '.join(rows.column_names)}")
+    if len(rows) == 0:
+        raise UserError(f"{data}: no rows")
+    number = {name: i for i, name in enumerate(ticket.network.labels)}
+    given = [str(value) for value in rows[label]]
+    if not number.keys() & set(given):  # no names: numbers of classes
+        number = {str(i): i for i in number.values()}
+    unknown = next((i for i, value in enumerate(given) if value not in number), None)
+    if unknown is not None:
+        known = ", ".join(ticket.network.labels)
+        raise UserError(f"{data}, row {unknown + 1}: label {given[unknown]!r}, but the ticket knows {known}")
+    columns = [[str(value) for value in rows[column]] for column in text]
+    texts = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
+    predicted = text_logits(ticket.network, ticket.tokenizer, texts).argmax(1)
+    wrong = predicted != np.array([number[value] for value in given])
+    losses = losses_of(wrong, columns[0], unit)
+    return certificate(losses, len(rows), *length_of(ticket.network, ticket.tokenizer), delta, unit)

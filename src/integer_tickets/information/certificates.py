@@ -1,0 +1,112 @@
+"""Certificates: what a ticket's errors on its own training examples say of its true error, and under what assumptions.
+
+The classifier that is bounded is the integer network itself, decoded from a stream of so many bits, not a float model
+near it. See `bounds` for the inequalities and docs/theory.md, sections 7 and 8.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from integer_tickets.data.splits import units_of, word_runs
+from integer_tickets.information.bounds import (
+    binomial_tail,
+    compresses,
+    description_length,
+    maurer,
+    occam,
+    square_root,
+)
+from integer_tickets.information.symmetry import symmetry_bits
+from integer_tickets.information.ticket_code import code_bits
+from integer_tickets.integer.network import IntegerNetwork
+from integer_tickets.integer.tokenizer import Tokenizer
+
+UNITS = ("row", "text")
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """`error` is the true error at most, with probability 1 - delta over samples of `n` independent units.
+
+    risk: mean loss of the units. bits: of the code, `symmetry` of them regained. occam, maurer and square_root are
+    other forms of the bound; description_length: bits a label of code and corrections; compresses: whether that, with
+    log2(1/delta), is less than one bit a label, at a risk below 1/2.
+    """
+
+    unit: str
+    n: int
+    rows: int
+    risk: float
+    bits: float
+    symmetry: float
+    delta: float
+    error: float
+    occam: float
+    maurer: float
+    square_root: float
+    description_length: float
+    compresses: bool
+
+
+def length_of(network: IntegerNetwork, tokenizer: Tokenizer) -> tuple[float, float]:
+    """Bits of a ticket's code, and how many of them its symmetries give back."""
+    return code_bits(network, tokenizer)["total"], symmetry_bits(network)
+
+
+def losses_of(wrong: NDArray[np.bool_], texts: Sequence[str], unit: str) -> NDArray[np.float64]:
+    """The loss of each independent unit: of each row, or the mean over the rows that are part of one text."""
+    if unit == "row":
+        return wrong.astype(np.float64)
+    number = np.array(units_of(word_runs(texts)))
+    return np.asarray(np.bincount(number, wrong) / np.bincount(number))
+
+
+def certificate(
+    losses: NDArray[np.float64], rows: int, bits: float, symmetry: float, delta: float, unit: str
+) -> Certificate:
+    """From the loss of each unit, in [0, 1]; where all are 0 or 1 by the exact tail of the binomial."""
+    n, risk, counted = len(losses), float(losses.mean()), bits - symmetry
+    errors = losses.sum()
+    whole = bool(np.isin(losses, (0, 1)).all())
+    kl_form = occam(risk, n, counted, delta)
+    error = binomial_tail(round(errors), n, counted, delta) if whole else kl_form
+    shorter = risk < 0.5 and compresses(risk, n, counted, delta)
+    return Certificate(
+        unit, n, rows, risk, bits, symmetry, delta, error, kl_form, maurer(risk, n, counted, delta),
+        square_root(risk, n, counted, delta), description_length(errors, n, counted), shorter,
+    )  # fmt: skip
+
+
+def held_out(wrong: NDArray[np.bool_], delta: float) -> float:
+    """The true error at most, from rows that no choice of the classifier has seen."""
+    return binomial_tail(int(wrong.sum()), len(wrong), 0, delta)
+
+
+def through_a_teacher(
+    disagree: NDArray[np.bool_], teacher_wrong: NDArray[np.bool_], bits: float, symmetry: float, delta: float
+) -> tuple[float, float]:
+    """The true error of a student, and its disagreement with its teacher, at most: by unlabelled text.
+
+    disagree: student against teacher on texts the teacher has not seen; teacher_wrong: on labelled texts no choice of
+    the teacher has seen. Each bound takes half of delta; the error is at most their sum.
+    """
+    apart = binomial_tail(int(disagree.sum()), len(disagree), bits - symmetry, delta / 2)
+    return min(1.0, apart + held_out(teacher_wrong, delta / 2)), apart
+
+
+def explained(own: Certificate) -> list[str]:
+    """A certificate and its assumptions in plain words, a sentence a line."""
+    unit = {"row": "row", "text": "text (rows that are part of one text count as one)"}[own.unit]
+    verdict = "less than the labels" if own.compresses else "more than the labels, so the bound says nothing"
+    return [
+        f"With probability {1 - own.delta:.3g} its error on new texts is at most {100 * own.error:.2f} %.",
+        f"It errs on {100 * own.risk:.2f} % of {own.n:,} examples, one for each {unit}.",
+        f"Its code takes {own.bits:,.0f} bits, less {own.symmetry:,.0f} for orders of its parts that compute the same.",
+        f"Code and corrections take {own.description_length:.3f} bits a label: {verdict}.",
+        "Assumed: the examples were drawn independently, from what new texts are drawn from.",
+        "Counted: all that decodes the ticket, its vocabulary too, unless that is a fixed hash.",
+        "Not counted, as the bound holds for all tickets at once: epochs, levels, a teacher, how many were tried.",
+    ]

@@ -1,0 +1,59 @@
+"""Certificates of tickets: from losses to bound, by row and by text, and in words."""
+
+import numpy as np
+import pytest
+
+from integer_tickets.information.bounds import binomial_tail, occam
+from integer_tickets.information.certificates import (
+    certificate,
+    explained,
+    held_out,
+    length_of,
+    losses_of,
+    through_a_teacher,
+)
+from integer_tickets.information.ticket_code import code_bits
+from tests.integer.conftest import build_network, build_tokenizer
+
+
+def test_rows_of_right_and_wrong_take_the_exact_tail():
+    wrong = np.arange(10_000) % 10 == 0
+    own = certificate(losses_of(wrong, [], "row"), 10_000, 1200, 200, 0.05, "row")
+    assert own.error == binomial_tail(1000, 10_000, 1000, 0.05) < own.occam < own.maurer < own.square_root
+    assert own.compresses and own.description_length == pytest.approx(0.1 + 0.469, abs=1e-3)
+
+
+def test_texts_take_the_mean_over_their_rows():
+    texts = ["a b c", "a b", "c", "d e", "d"]
+    losses = losses_of(np.array([True, False, False, True, True]), texts, "text")
+    assert sorted(losses) == pytest.approx([1 / 3, 1])
+    own = certificate(losses, 5, 10, 0, 0.05, "text")
+    assert own.n == 2 and own.rows == 5 and own.error == own.occam == occam(2 / 3, 2, 10, 0.05)
+    assert not own.compresses
+
+
+def test_repeated_rows_are_one_text_but_many_rows():
+    wrong = np.array([True, True, True, False])
+    assert len(losses_of(wrong, ["a"] * 3 + ["b"], "text")) == 2
+    assert len(losses_of(wrong, ["a"] * 3 + ["b"], "row")) == 4
+
+
+def test_the_length_counts_the_vocabulary_and_gives_back_orders():
+    network, tokenizer = build_network(0, density=0.2), build_tokenizer()
+    bits, symmetry = length_of(network, tokenizer)
+    assert bits == code_bits(network, tokenizer)["total"] and 0 < symmetry < bits
+
+
+def test_a_student_is_bounded_through_its_teacher():
+    disagree, wrong = np.arange(50_000) % 11 == 0, np.arange(25_000) % 7 == 0
+    error, apart = through_a_teacher(disagree, wrong, 3433, 0, 0.05)
+    assert apart == pytest.approx(0.2045, abs=2e-3)  # 0.091 of 50,000 at 3,433 bits
+    assert error == pytest.approx(apart + held_out(wrong, 0.025))
+
+
+def test_in_words():
+    own = certificate(np.zeros(5000), 5000, 1000, 10, 0.05, "row")
+    text = "\n".join(explained(own))
+    assert f"at most {100 * own.error:.2f} %" in text and "5,000 examples, one for each row" in text
+    nothing = certificate(np.ones(10), 10, 1000, 0, 0.05, "text")
+    assert "says nothing" in "\n".join(explained(nothing))
