@@ -7,6 +7,7 @@ symbols alone, those of all messages sum to at most 1: lengths need not be whole
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import constriction
@@ -16,7 +17,6 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-WORD = 32  # bits of a word of the stream
 CLASSES = 33  # of numbers by their length in bits, 0 to 32
 
 
@@ -67,6 +67,13 @@ class Reader:
 
 def _model(chances: Floats) -> Any:
     return constriction.stream.model.Categorical(chances, perfect=False)
+
+
+def measured(code: Callable[[Coder], Any]) -> float:
+    """The bits of a code that knows its message."""
+    ideal = Ideal()
+    code(ideal)
+    return ideal.bits
 
 
 def choice(coder: Coder, value: int | None, options: int) -> int:

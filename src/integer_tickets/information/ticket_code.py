@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from integer_tickets.information.coder import Coder, Ideal, Reader, Writer, adaptive, choice, number, numbers
+from integer_tickets.information.coder import Coder, Ideal, Reader, Writer, adaptive, choice, measured, number, numbers
 from integer_tickets.integer.network import (
     WEIGHT_BITS,
     Inhibitor,
@@ -153,7 +153,7 @@ def _linear(coder: _Parts, source: Linear | None, shape: tuple[int, int], zero: 
 def _matrix(
     coder: _Parts, source: Table | Linear | None, shape: tuple[int, int], masks: str, values: str
 ) -> dict[str, Any]:
-    """The mask, then the weights that live: two adaptive codes."""
+    """The mask, then the weights that live."""
     coder.part = "header"
     bits = WEIGHT_BITS[choice(coder, None if source is None else WEIGHT_BITS.index(source.bits), len(WEIGHT_BITS))]
     pruned = choice(coder, None if source is None else source.mask is not None, 2)
@@ -164,10 +164,25 @@ def _matrix(
         mask = adaptive(coder, known, np.zeros(mask.size, int), 2).astype(bool).reshape(shape)
     coder.part = values
     low, high = weight_range(bits)
-    living = None if source is None else source.weight[mask].astype(np.int64) - low
+    living = None if source is None else source.weight[mask].astype(np.int64)
     weight = np.zeros(shape, np.int8)
-    weight[mask] = adaptive(coder, living, np.zeros(int(mask.sum()), int), high - low + 1) + low
+    weight[mask] = _weights(coder, living, int(mask.sum()), low, high)
     return {"weight": weight, "mask": mask if pruned else None, "bits": bits}
+
+
+def _weights(coder: Coder, source: NDArray[np.int64] | None, count: int, low: int, high: int) -> NDArray[np.int64]:
+    """By the frequency of each value, or of each length in bits: where there are few, 256 values are not learned."""
+
+    def by_value(own: Coder) -> NDArray[np.int64]:
+        known = None if source is None else source - low
+        return adaptive(own, known, np.zeros(count, int), high - low + 1) + low
+
+    def by_length(own: Coder) -> NDArray[np.int64]:
+        return numbers(own, source, count)
+
+    forms = by_value, by_length
+    shorter = None if source is None else int(np.argmin([measured(form) for form in forms]))
+    return forms[choice(coder, shorter, len(forms))](coder)
 
 
 def _tokenizer(coder: _Parts, source: Tokenizer | None, size: int, positions: int) -> Tokenizer:
