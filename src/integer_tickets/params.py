@@ -276,6 +276,11 @@ class Evaluate(Block):
     seed: Natural
 
 
+class Certify(Block):
+    delta: Fraction
+    unit: Literal["row", "text"]
+
+
 class Benchmark(Block):
     batches: Distinct[Count] = Field(min_length=1)
     rounds: Count
@@ -299,6 +304,7 @@ class Params(Block):
     distill: Distill
     teacher: Teacher
     evaluate: Evaluate
+    certify: Certify
     benchmark: Benchmark
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stages import evaluate, report
+from stages import certify, evaluate, report
 from tests.evaluation.conftest import content  # noqa: F401
 from tests.evaluation.fake_study import fake_checkout
 
@@ -54,4 +54,5 @@ def _run(folder: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         evaluate.main()
+        certify.main()
         report.main()
