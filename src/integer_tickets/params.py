@@ -276,6 +276,13 @@ class Evaluate(Block):
     seed: Natural
 
 
+class Analyze(Block):
+    examples: int = Field(ge=200)
+    orders: Count
+    sentences: Count
+    seed: Natural
+
+
 class Certify(Block):
     delta: Fraction
     unit: Literal["row", "text"]
@@ -304,6 +311,7 @@ class Params(Block):
     distill: Distill
     teacher: Teacher
     evaluate: Evaluate
+    analyze: Analyze
     certify: Certify
     benchmark: Benchmark
 

@@ -7,6 +7,7 @@ from integer_tickets.report import tables, tickets
 from integer_tickets.report.answers import answers
 from integer_tickets.report.certificates import certificates
 from integer_tickets.report.findings import against, agreement, count, findings, words
+from integer_tickets.report.information import information
 from integer_tickets.report.study import Study
 from integer_tickets.report.tables import percent
 
@@ -23,6 +24,7 @@ def report(study: Study) -> str:
         "Connectivity": tickets.connectivity,
         "Supermasks": tickets.supermasks,
         "Integer networks": _integers,
+        "What layers keep": information,
         "Certificates": certificates,
         "What a sentence costs": _costs,
         "What a clock measures": _timings,

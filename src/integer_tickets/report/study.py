@@ -26,6 +26,11 @@ TEXT = [
     "predicted",
     "part",
     "number",
+    "layer",
+    "quantity",
+    "unit",
+    "estimator",
+    "flag",
 ]
 
 
@@ -149,5 +154,8 @@ def read_study(params: Params, artifacts: Path) -> Study:
         read_json(artifacts / "data" / "statistics.json"),
         read_json(evaluation / "agreement.json"),
         {name: read_table(evaluation / f"{name}.csv") for name in TABLES}
-        | {"certificates": read_table(artifacts / "certificates.csv")},
+        | {
+            "certificates": read_table(artifacts / "certificates.csv"),
+            "information": pd.concat(map(read_table, sorted((artifacts / "information").glob("*.csv")))),
+        },
     )
