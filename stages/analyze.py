@@ -9,10 +9,11 @@ import pandas as pd
 
 from integer_tickets.data.batches import Split
 from integer_tickets.data.corpus import Corpus, load_corpus
+from integer_tickets.data.enumerable import enumeration, text_of
 from integer_tickets.data.statistics import text_columns
 from integer_tickets.evaluation.collect import expected
 from integer_tickets.evaluation.summary import columns_of
-from integer_tickets.information.analysis import Row, Settings, Texts, analysis
+from integer_tickets.information.analysis import Row, Settings, Texts, analysis, exact
 from integer_tickets.information.robustness import (
     robustness,
     substitutions,
@@ -50,6 +51,7 @@ def main() -> None:
         streams = _streams(params)
         rows = [
             *analysis(ticket.network, torch_engine.logits, train, held_out, settings, streams),
+            *_planes(ticket, corpus),
             *_flips(ticket, corpus, headline, params),
         ]
         fixed = columns_of(configuration) | {"seed": entry.seed}
@@ -68,6 +70,14 @@ def _streams(params: Params) -> Callable[[str], np.random.Generator]:
     return lambda purpose: generator(f"analyze {purpose}", params.analyze.seed)
 
 
+def _planes(ticket: Artefact, corpus: Corpus) -> Iterator[Row]:
+    """The exact information plane, where every sentence can be listed."""
+    if corpus.statistics["corpus"] == "enumerable":
+        every = enumeration()
+        sentences = corpus.tokenizer.encode_batch(map(text_of, every.tokens))
+        yield from exact(ticket.network, torch_engine.logits, sentences, every.chance, every.posterior)
+
+
 def _flips(ticket: Artefact, corpus: Corpus, headline: str, params: Params) -> Iterator[Row]:
     """How many of some held-out texts no slip of the pen and, in the built-in language, no synonym can flip."""
     frame = pd.read_parquet(ARTIFACTS / "data" / f"{headline}.parquet")
@@ -80,7 +90,7 @@ def _flips(ticket: Artefact, corpus: Corpus, headline: str, params: Params) -> I
         return text_logits(ticket.network, ticket.tokenizer, every)
 
     kinds: dict[str, Callable[[str], list[str]]] = {"typos": typos}
-    if corpus.statistics["language"]:
+    if corpus.statistics["corpus"] == "builtin":
         synonyms = synonyms_of_the_language(params.language.vocabulary)
         kinds["synonyms"] = lambda text: substitutions(text, synonyms)
     for kind, changes in kinds.items():

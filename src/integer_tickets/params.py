@@ -137,7 +137,7 @@ class Hub(Block):
 
 class Data(Block):
     name: str
-    source: Literal["builtin", "files", "hub"]
+    source: Literal["builtin", "enumerable", "files", "hub"]
     folder: str
     hub: Hub
     text: Distinct[str] = Field(min_length=1, max_length=2)

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from integer_tickets.information.counts import counts_of
+from integer_tickets.information.exact import held
 from integer_tickets.information.geometry import (
     class_distance_normalized_variance,
     coding_rate,
@@ -23,15 +24,18 @@ from integer_tickets.information.states import (
     Engine,
     attention_statistics,
     duplicates,
+    full,
     one_each,
     rank_one_residual,
     states,
+    taps,
 )
 from integer_tickets.information.vectors import collision_bound, collision_entropy, fit, lengths, read, write
 from integer_tickets.integer.network import IntegerNetwork
 
 Integers = NDArray[np.integer]
 Labels = NDArray[np.integer]
+Floats = NDArray[np.float64]
 Row = dict[str, Any]
 
 MARGIN_BINS = 64  # of the margin, equally full on train: enough observations in each for counts to be trusted
@@ -89,6 +93,22 @@ def analysis(
         rows = seen[name][: len(few)]
         yield _row("rank_one_residual", rank_one_residual(rows), "", "exact", len(rows), layer=name)
         yield _row("duplicates", duplicates(rows), "", "exact", len(rows), layer=name)
+
+
+def exact(
+    network: IntegerNetwork, engine: Engine, sentences: Sequence[Sequence[int]], chance: Floats, posterior: Floats
+) -> Iterator[Row]:
+    """What every layer holds, exactly, where `sentences` of equal length are all there are: p(x) and p(y=1|x), (x,).
+
+    Of all tokens of a layer together: along these states, not along pooled ones, information can only fall.
+    """
+    names = taps(network)
+    found = states(engine, network, sentences, names)
+    for name in names:
+        own = held(full(found[name]), chance, posterior)
+        for quantity, value in asdict(own).items():
+            unit = "" if quantity == "states" else "bits"
+            yield _row(f"exact_{quantity}", value, unit, "enumeration", len(sentences), layer=name)
 
 
 def _margin(

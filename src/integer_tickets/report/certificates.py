@@ -22,6 +22,8 @@ def certificates(study: Study) -> Iterator[str]:
         "Beside it the bound from the held-out texts alone: that one certifies, the one from the code explains."
     )
     yield table(rows, study.split).markdown()
+    yield "![Where the bits of a code are](figures/code_parts.svg)"
+    yield "![Bounds against the length of the code](figures/bounds.svg)"
     told, names = rows[rows["compresses"]], rows["name"].nunique()
     yield (
         f"{told['name'].nunique()} of {names} kinds of networks are certified to be better than a coin: code and "

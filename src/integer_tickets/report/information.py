@@ -45,6 +45,9 @@ def information(study: Study) -> Iterator[str]:
         "nearest class mean agrees with the network. Bits fall, too, where the range of integers merely shrinks."
     )
     yield layers(rows).markdown()
+    yield "![What layers tell and hold](figures/layers.svg)"
+    if rows["quantity"].str.startswith("exact").any():
+        yield from _plane(study)
     yield (
         "Attention, mean over heads and sentences: the entropy of the shares that keys have in what a query gathers, "
         "beside log2 of their number; of the pairs of a value and a query those of which something passes, and those "
@@ -65,6 +68,17 @@ def information(study: Study) -> Iterator[str]:
         reasons = refused.groupby("quantity")["flag"].agg(lambda flags: flags.iloc[0])
         told = "; ".join(f"{quantity} ({reason})" for quantity, reason in reasons.items())
         yield f"Not identifiable in {len(refused)} cases, and so not given: {told}."
+
+
+def _plane(study: Study) -> Iterator[str]:
+    facts = study.statistics["language"]
+    yield (
+        "Every sentence of this language can be listed, so what a layer holds is known exactly: its entropy, and its "
+        f"information about the label. The score of a sentence, with {facts['score_entropy']:.3f} bits the smallest "
+        f"sufficient statistic, holds all {facts['information']:.3f} bits there are about the label. In the figure "
+        "later layers lie further left: all tokens of a layer together can hold no more than those of the one before."
+    )
+    yield "![The exact information plane](figures/information_plane.svg)"
 
 
 def layers(rows: pd.DataFrame) -> Table:
