@@ -39,7 +39,7 @@ Floats = NDArray[np.float64]
 Row = dict[str, Any]
 
 MARGIN_BINS = 64  # of the margin, equally full on train: enough observations in each for counts to be trusted
-ATTENTION_SENTENCES = 500
+ATTENTION_SENTENCES = 200
 RANDOM_LABELS = 1000
 DELTA = 0.05  # of the bound from collisions
 FAMILIES = ("linear", "mlp")  # of probes; at the layers below the last, where they take longest, the first alone
