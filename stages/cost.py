@@ -84,7 +84,7 @@ def _estimate(params: Params, works: Iterable[Work], items: int, jobs: int) -> s
     if statistics.exists():
         found = read_json(statistics)["splits"]["train"]
         rows, length = found["rows"], found["tokens"]["mean"]
-    elif params.data.source == "builtin":
+    elif params.data.source in ("builtin", "enumerable"):
         rows, length = params.language.train, params.tokenizer.positions / 2
     else:
         return ""

@@ -15,10 +15,13 @@ PLACES = {"integer_tickets": ROOT / "src", "stages": ROOT}
 SOURCES = Path("artifacts/sources")
 STAGES = (  # that depend on the code they execute
     *("prepare", "teacher", "train_dense", "prune_rewind", "controls", "transfer", "connectivity", "supermask"),
-    *("quantize", "distill", "evaluate", "report"),
+    *("quantize", "distill", "evaluate", "analyze", "certify", "report"),
 )
 TIMED = {"benchmark"}  # measured on demand only: a change of its code is no reason to measure again
-COMPILED = {"integer_tickets.model.library": "src/integer_tickets/model/*.[ch]"}  # what a module compiles
+COMPILED = {  # what a module compiles
+    "integer_tickets.integer.native_engine": "src/integer_tickets/integer/native/*.[ch]",
+    "integer_tickets.model.library": "src/integer_tickets/model/*.[ch]",
+}
 
 
 def sources_of(module: str) -> list[str]:

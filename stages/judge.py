@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 import pandas as pd
+import yaml
 
 from integer_tickets.errors import UserError
 from integer_tickets.evaluation.answers import merged
@@ -11,7 +12,7 @@ from integer_tickets.evaluation.collect import RESULT_COLUMNS
 from integer_tickets.evaluation.overlaps import OVERLAP_COLUMNS, load_masks, overlap_rows
 from integer_tickets.evaluation.summary import COMPARISON_COLUMNS, comparison_rows
 from integer_tickets.files import read_json, write_text
-from integer_tickets.params import Params, load_params, parse_params
+from integer_tickets.params import Params, merge, parse_params
 from integer_tickets.report.figures import of_tickets, save
 from integer_tickets.report.study import Study, read_table
 from integer_tickets.report.tickets import page
@@ -69,7 +70,10 @@ def judge(params: Params, folder: Path) -> None:
 
 def check(path: Path, params: Params) -> None:
     """UserError where a run was made with other parameters than the study's, but for which part of it the run is."""
-    own = load_params(path)
+    # What a later version asks for and no model of the run depends on is that of the study.
+    own = parse_params(
+        merge(params.model_dump(mode="json"), yaml.safe_load(path.read_text(encoding="utf-8"))), str(path)
+    )
     for block in SAME:
         if getattr(own, block) != getattr(params, block):
             raise UserError(f"{path}: its {block} is not that of the study; make the run again, or remove it")

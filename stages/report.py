@@ -6,8 +6,9 @@ import pandas as pd
 
 from integer_tickets.files import write_json, write_text
 from integer_tickets.params import load_params
-from integer_tickets.report.figures import save_figures
+from integer_tickets.report.figures import save, save_figures
 from integer_tickets.report.headline import metrics
+from integer_tickets.report.information_figures import of_information
 from integer_tickets.report.markdown import report
 from integer_tickets.report.study import Study, read_study
 
@@ -17,11 +18,15 @@ REPORTS = Path("reports")
 
 def main() -> None:
     study = read_study(load_params(), ARTIFACTS)
+    write_text(REPORTS / "information.csv", study.tables["information"].to_csv(index=False, lineterminator="\n"))
+    write_text(REPORTS / "certificates.csv", study.tables["certificates"].to_csv(index=False, lineterminator="\n"))
     for name in ("results", "summary", "comparisons"):
         content = (ARTIFACTS / "evaluation" / f"{name}.csv").read_text(encoding="utf-8")
         write_text(REPORTS / f"{name}.csv", content)
     write_json(REPORTS / "metrics.json", metrics(study))
     save_figures(study, REPORTS / "figures")
+    for name, draw in of_information(study).items():
+        save(draw, study, REPORTS / "figures" / name)
     for name, frame in plots(study).items():
         write_text(REPORTS / "plots" / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
     write_text(REPORTS / "report.md", report(study))

@@ -152,6 +152,8 @@ def copy_run(checkout: Path, out: Path) -> None:
         new.mkdir()
         for name in RUN:
             shutil.copy2(checkout / "artifacts" / "evaluation" / name, new / name)
+        for name in ("information.csv", "certificates.csv"):
+            shutil.copy2(checkout / "reports" / name, new / name)
         shutil.copy2(checkout / "artifacts" / "data" / "statistics.json", new / "statistics.json")
         shutil.copy2(checkout / "params.yaml", new / "params.yaml")
         shutil.rmtree(out, ignore_errors=True)

@@ -137,7 +137,7 @@ class Hub(Block):
 
 class Data(Block):
     name: str
-    source: Literal["builtin", "files", "hub"]
+    source: Literal["builtin", "enumerable", "files", "hub"]
     folder: str
     hub: Hub
     text: Distinct[str] = Field(min_length=1, max_length=2)
@@ -276,6 +276,18 @@ class Evaluate(Block):
     seed: Natural
 
 
+class Analyze(Block):
+    examples: int = Field(ge=200)
+    orders: Count
+    sentences: Count
+    seed: Natural
+
+
+class Certify(Block):
+    delta: Fraction
+    unit: Literal["row", "text"]
+
+
 class Benchmark(Block):
     batches: Distinct[Count] = Field(min_length=1)
     rounds: Count
@@ -299,6 +311,8 @@ class Params(Block):
     distill: Distill
     teacher: Teacher
     evaluate: Evaluate
+    analyze: Analyze
+    certify: Certify
     benchmark: Benchmark
 
     @model_validator(mode="after")

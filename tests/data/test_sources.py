@@ -54,6 +54,17 @@ def tsv(rows: Sequence[tuple[str, ...]], header: tuple[str, ...] = ("sentence", 
     return "".join("\t".join(row) + "\n" for row in [header, *rows])
 
 
+def test_the_enumerable_language_is_a_corpus() -> None:
+    source = read(settings(source="enumerable"), LANGUAGE)
+    assert source.name == "enumerable" and source.labels == ("negative", "positive")
+    assert {name: len(frame) for name, frame in source.splits.items()} == {
+        "train": 50, "selection": 20, "validation": 20, "test": 30,
+    }  # fmt: skip
+    text = source.splits["train"]["text"].iloc[0]
+    assert len(text.split()) == 4 and source.facts["information"] == pytest.approx(0.6636, abs=1e-4)
+    assert read(settings(source="enumerable"), LANGUAGE).splits["test"].equals(source.splits["test"])
+
+
 def message(folder: Path, **changes: Any) -> str:
     with pytest.raises(UserError) as caught:
         load(folder, **changes)

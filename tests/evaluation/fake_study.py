@@ -38,6 +38,7 @@ CHANGES: dict[str, Any] = {
     "quantize": {"levels": [ZERO, TWO]},
     "distill": {"levels": [TWO]},
     "evaluate": {"bootstrap": 200},
+    "analyze": {"examples": 200, "sentences": 2},
 }
 
 LAYERS = {"layers.0.up.weight": (12, 8), "layers.0.down.weight": (8, 12)}

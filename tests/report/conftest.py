@@ -1,10 +1,14 @@
 """Made-up studies that the stages evaluate and report have been through, written once."""
 
+import sys
+from itertools import product
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from stages import evaluate, report
+from integer_tickets.params import load_params
+from stages import analyze, certify, evaluate, report
 from tests.evaluation.conftest import content  # noqa: F401
 from tests.evaluation.fake_study import fake_checkout
 
@@ -32,7 +36,7 @@ THREE_CLASSES = {
 def default(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("default") / "checkout"
     fake_checkout(folder)
-    _run(folder)
+    run_stages(folder)
     return folder
 
 
@@ -46,12 +50,28 @@ def three_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "data").mkdir(parents=True)
     (folder / "data" / "train.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     fake_checkout(folder, THREE_CLASSES)
-    _run(folder)
+    run_stages(folder)
     return folder
 
 
-def _run(folder: Path) -> None:
+def run_stages(folder: Path) -> None:
+    """What follows the models: evaluate, analyze, certify and report."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         evaluate.main()
+        _analyze(patch)
+        certify.main()
         report.main()
+
+
+def _analyze(patch: pytest.MonkeyPatch) -> None:
+    """The stage analyze for one seed; the made-up networks of the others are the same."""
+    params = load_params()
+    first, *others = params.grid.seeds
+    for attention, variant in product(params.grid.attentions, params.grid.variants):
+        words = ["--attention", attention, "--variant", variant, "--seed", str(first)]
+        patch.setattr(sys, "argv", ["analyze", *words])
+        analyze.main()
+        rows = pd.read_csv(f"artifacts/information/{attention}-{variant}-{first}.csv")
+        for seed in others:
+            rows.assign(seed=seed).to_csv(f"artifacts/information/{attention}-{variant}-{seed}.csv", index=False)

@@ -12,15 +12,18 @@ from integer_tickets.errors import UserError
 from integer_tickets.params import load_params
 from integer_tickets.report import markdown
 from integer_tickets.report.study import read_study
-from stages import evaluate, report, show
+from stages import report, show
 from tests.evaluation.fake_study import fake_checkout
+from tests.report.conftest import run_stages
 from tests.stages.conftest import ROOT
 
+INFORMATION = ("layers", "code_parts", "bounds")
 FILES = {
     *("report.md", "metrics.json", "results.csv", "summary.csv", "comparisons.csv"),
+    *("information.csv", "certificates.csv"),
     *(
         f"figures/{name}.{kind}"
-        for name in ("accuracy_density", "accuracy_bits", "training", "controls", "connectivity")
+        for name in ("accuracy_density", "accuracy_bits", "training", "controls", "connectivity", *INFORMATION)
         for kind in ("svg", "png")
     ),
     *(f"plots/{name}.csv" for name in ("accuracy_density", "connectivity", "training", "confusion")),
@@ -106,9 +109,7 @@ def test_other_grids_are_reported_whole(changes, own, tmp_path, monkeypatch):
     """Only dense models quantized or distilled, other levels, ladders of integers: flat names, no two the same."""
     seed = {"grid": {"seeds": [1], "attentions": ["inhibitor"], **changes.get("grid", {})}}
     fake_checkout(tmp_path / "checkout", changes | seed)
-    monkeypatch.chdir(tmp_path / "checkout")
-    evaluate.main()
-    report.main()
+    run_stages(tmp_path / "checkout")
     metrics = json.loads((tmp_path / "checkout" / "reports" / "metrics.json").read_text())
     assert {f"inhibitor_{name}" for name in own.split()} <= set(metrics)
     assert all(isinstance(value, int | float) for value in metrics.values())
@@ -183,9 +184,8 @@ def test_a_study_with_nothing_to_spare(three_classes, tmp_path, monkeypatch, con
 def test_the_step_that_is_rewound_to_is_a_figure(tmp_path, monkeypatch):
     late = load_params(ROOT / "params.yaml").variants["float"].model_dump() | {"rewind": 90}
     fake_checkout(tmp_path, {"grid": {"seeds": [0], "variants": ["float", "late"]}, "variants": {"late": late}})
+    run_stages(tmp_path)
     monkeypatch.chdir(tmp_path)
-    evaluate.main()
-    report.main()
     assert read_study(load_params(), tmp_path / "artifacts").rewind_steps() == {"float": 120, "late": 90}
     assert (tmp_path / "reports" / "figures" / "rewind_steps.svg").exists()
     assert "(figures/rewind_steps.svg)" in (tmp_path / "reports" / "report.md").read_text(encoding="utf-8")
@@ -207,5 +207,13 @@ def test_show_prints_the_table_and_where_the_report_lies(reported, capsys):
 
 def test_a_missing_table_is_named(reported):
     (reported.parent / "artifacts" / "evaluation" / "bits.csv").unlink()
-    with pytest.raises(UserError, match=r"bits.csv: no such file; the stage evaluate makes it"):
+    with pytest.raises(UserError, match=r"bits.csv: no such file; run dvc repro"):
         read_study(load_params(), reported.parent / "artifacts")
+
+
+def test_layers_and_certificates_are_reported(reported):
+    text = (reported / "report.md").read_text(encoding="utf-8")
+    assert "## What layers keep" in text and "| inhibitor int8 dense | layers.0.hidden_sum |" in text
+    assert "## Certificates" in text and "| inhibitor int8 dense |" in text
+    rows = pd.read_csv(reported / "information.csv")
+    assert set(rows["seed"]) == {0, 1, 2} and {"usable", "code", "safe_from_typos"} <= set(rows["quantity"])

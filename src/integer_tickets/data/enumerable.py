@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+WORDS = ("superb", "good", "fine", "not", "the", "poor", "bad", "awful")  # the tokens, commonest first
 SCORES = (2, 1, 1, 0, 0, -1, -1, -2)  # of each token
 NEGATOR = 3
 SLOPE = 1.2  # of the posterior's logit
@@ -53,6 +54,32 @@ def scores_of(tokens: Integers) -> Integers:
 def posterior(score: NDArray[Any]) -> Floats:
     """p(y=1|x) of a score."""
     return np.asarray(1 / (1 + np.exp(-SLOPE * np.asarray(score, np.float64))))
+
+
+def text_of(tokens: Integers) -> str:
+    """A sentence (length,) as words."""
+    return " ".join(WORDS[token] for token in tokens)
+
+
+def facts(length: int = LENGTH) -> dict[str, Any]:
+    """The truth about the language, under the names that the built-in language has for its own."""
+    whole = enumeration(length)
+    p, y = whole.chance, whole.posterior
+    chance = {int(score): float(p[whole.score == score].sum()) for score in np.unique(whole.score)}
+    prior = float(p @ y)
+    return {
+        "score": chance,
+        "score_entropy": _entropy(np.array(list(chance.values()))),
+        "information": _entropy(np.array([prior, 1 - prior])) - float(p @ [_entropy(np.array([q, 1 - q])) for q in y]),
+        "label_prior": prior,
+        "bayes_error": float(p @ np.minimum(y, 1 - y)),
+        "beta": SLOPE,
+    }
+
+
+def _entropy(p: Floats) -> float:
+    """In bits."""
+    return float(-(p * np.log2(p)).sum())
 
 
 def draw(count: int, length: int, random: np.random.Generator) -> tuple[Integers, Integers]:

@@ -1,4 +1,4 @@
-"""Where a corpus comes from: the built-in language, a folder of files, or the Hugging Face hub."""
+"""Where a corpus comes from: a generated language, a folder of files, or the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from integer_tickets.data.corpus import SPLITS
 from integer_tickets.data.files import load_file, split_files
 from integer_tickets.errors import UserError
 from integer_tickets.params import Data, Hub, Language
+from integer_tickets.seeds import generator
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -25,10 +26,10 @@ _HIDDEN = "-1"  # what the hub writes where the labels of a test split are not p
 class Source:
     """A labelled corpus as it comes, before anything is cut from it.
 
-    name: `builtin` for the built-in language, else data.name, or where that is empty the id on the hub or the last
-    part of data.folder, and `files` where that says nothing (`data`, a path of dots); labels: the names of the
-    classes, each seen in train; splits: for each split a frame with the columns text, text2 (pairs only), label (int
-    class), group (where asked for), score (built-in language only); facts: what is known exactly about the built-in
+    name: `builtin` or `enumerable` for a generated language, else data.name, or where that is empty the id on the hub
+    or the last part of data.folder, and `files` where that says nothing (`data`, a path of dots); labels: the names of
+    the classes, each seen in train; splits: for each split a frame with the columns text, text2 (pairs only), label
+    (int class), group (where asked for), score (generated languages only); facts: what is known exactly about such a
     language, else empty.
     """
 
@@ -54,6 +55,8 @@ def read(data: Data, language: Language, vocabulary: str = "") -> Source:
     """
     if data.source == "builtin":
         return _builtin(language)
+    if data.source == "enumerable":
+        return _enumerable(language)
     if data.source == "files":
         folder = Path(data.folder)
         files = split_files(folder, SPLITS, vocabulary)
@@ -86,6 +89,19 @@ def _builtin(language: Language) -> Source:
             "both classes occur"
         )
     return Source("builtin", labels, splits, facts(language))
+
+
+def _enumerable(language: Language) -> Source:
+    import pandas as pd
+
+    from integer_tickets.data.enumerable import LENGTH, draw, facts, scores_of, text_of
+
+    splits = {}
+    for number, split in enumerate(SPLITS):
+        tokens, labels = draw(getattr(language, split), LENGTH, generator("enumerable", language.seed, number))
+        columns = {"text": list(map(text_of, tokens)), "label": labels, "score": scores_of(tokens)}
+        splits[split] = pd.DataFrame(columns)
+    return Source("enumerable", ("negative", "positive"), splits, facts())
 
 
 def _load_hub(hub: Hub) -> dict[str, Dataset]:

@@ -5,7 +5,9 @@ from typing import Any
 
 from integer_tickets.report import tables, tickets
 from integer_tickets.report.answers import answers
+from integer_tickets.report.certificates import certificates
 from integer_tickets.report.findings import against, agreement, count, findings, words
+from integer_tickets.report.information import information
 from integer_tickets.report.study import Study
 from integer_tickets.report.tables import percent
 
@@ -22,6 +24,8 @@ def report(study: Study) -> str:
         "Connectivity": tickets.connectivity,
         "Supermasks": tickets.supermasks,
         "Integer networks": _integers,
+        "What layers keep": information,
+        "Certificates": certificates,
         "What a sentence costs": _costs,
         "What a clock measures": _timings,
         "Comparisons": tickets.comparisons,

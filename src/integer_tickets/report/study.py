@@ -26,6 +26,11 @@ TEXT = [
     "predicted",
     "part",
     "number",
+    "layer",
+    "quantity",
+    "unit",
+    "estimator",
+    "flag",
 ]
 
 
@@ -139,7 +144,7 @@ def read_table(path: Path) -> pd.DataFrame:
             path, dtype=types, keep_default_na=False, na_values={c: [""] for c in columns.difference(TEXT)}
         )
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; the stage evaluate makes it, run dvc repro evaluate") from None
+        raise UserError(f"{path}: no such file; run dvc repro") from None
 
 
 def read_study(params: Params, artifacts: Path) -> Study:
@@ -148,5 +153,9 @@ def read_study(params: Params, artifacts: Path) -> Study:
         params,
         read_json(artifacts / "data" / "statistics.json"),
         read_json(evaluation / "agreement.json"),
-        {name: read_table(evaluation / f"{name}.csv") for name in TABLES},
+        {name: read_table(evaluation / f"{name}.csv") for name in TABLES}
+        | {
+            "certificates": read_table(artifacts / "certificates.csv"),
+            "information": pd.concat(map(read_table, sorted((artifacts / "information").glob("*.csv")))),
+        },
     )

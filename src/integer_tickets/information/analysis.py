@@ -1,0 +1,197 @@
+"""All that is measured of one integer network's layers, as rows: what they keep of the label, and of the rest."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from integer_tickets.information.counts import counts_of
+from integer_tickets.information.exact import held
+from integer_tickets.information.geometry import (
+    class_distance_normalized_variance,
+    coding_rate,
+    nearest_mean,
+    participation_ratio,
+    rate_reduction,
+    spectral_entropy,
+)
+from integer_tickets.information.identify import entropy_of, information_about
+from integer_tickets.information.probes import Sample, online_bits, paired_interval, random_label_bits, usable
+from integer_tickets.information.states import (
+    Engine,
+    attention_statistics,
+    duplicates,
+    full,
+    one_each,
+    rank_one_residual,
+    states,
+    taps,
+)
+from integer_tickets.information.vectors import collision_bound, collision_entropy, fit, lengths, read, write
+from integer_tickets.integer.network import IntegerNetwork
+
+Integers = NDArray[np.integer]
+Labels = NDArray[np.integer]
+Floats = NDArray[np.float64]
+Row = dict[str, Any]
+
+MARGIN_BINS = 64  # of the margin, equally full on train: enough observations in each for counts to be trusted
+ATTENTION_SENTENCES = 200
+RANDOM_LABELS = 1000
+DELTA = 0.05  # of the bound from collisions
+FAMILIES = ("linear", "mlp")  # of probes; at the layers below the last, where they take longest, the first alone
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Sentences as token ids, and their labels."""
+
+    sentences: Sequence[Sequence[int]]
+    labels: Labels
+
+
+@dataclass(frozen=True)
+class Settings:
+    """orders: of the online code; resamples, confidence: of intervals."""
+
+    orders: int
+    resamples: int
+    confidence: float
+
+
+def analysis(
+    network: IntegerNetwork, engine: Engine, train: Texts, held_out: Texts, settings: Settings,
+    random: Callable[[str], np.random.Generator],
+) -> Iterator[Row]:  # fmt: skip
+    """Rows of layer, quantity, value, unit, estimator, n, null, low, high and flag (why a value is not given).
+
+    Probes and codes learn on `train` and are measured on `held_out`. Streams of vectors are decoded on the way: a
+    length that is reported has been one.
+    """
+    last = [f"layers.{i}.hidden_sum" for i in range(len(network.layers))]
+    names = [*last, "pooled", "logits"]
+    learnt, seen = (states(engine, network, texts.sentences, names) for texts in (train, held_out))
+    yield from _margin(learnt["logits"], seen["logits"], held_out.labels, random("margin"))
+    for name in [*last, "pooled"]:
+        means = [np.stack([rows.mean(0) for rows in found[name]]) for found in (learnt, seen)]
+        tokens = [one_each(found[name], random(name)) for found in (learnt, seen)]
+        own = Sample(means[0], train.labels), Sample(means[1], held_out.labels)
+        families = FAMILIES if name == "pooled" else FAMILIES[:1]
+        told = list(_sufficiency(own, families, settings, random(name)))
+        yield from _at(name, told)
+        yield from _at(name, _minimality(tokens, train.labels, held_out.labels, told))
+        yield from _at(name, _geometry(tokens, own, seen["logits"]))
+    few = held_out.sentences[:ATTENTION_SENTENCES]
+    for row in attention_statistics(engine, network, few):
+        place = f"layers.{row['layer']}.head_{row['head']}"
+        for quantity, unit in (("entropy", "bits"), ("uniform", "bits"), ("zero_rate", ""), ("pass_through", "")):
+            yield _row(f"attention_{quantity}", row[quantity], unit, "mean", len(few), layer=place)
+    for name in last:
+        rows = seen[name][: len(few)]
+        yield _row("rank_one_residual", rank_one_residual(rows), "", "exact", len(rows), layer=name)
+        yield _row("duplicates", duplicates(rows), "", "exact", len(rows), layer=name)
+
+
+def exact(
+    network: IntegerNetwork, engine: Engine, sentences: Sequence[Sequence[int]], chance: Floats, posterior: Floats
+) -> Iterator[Row]:
+    """What every layer holds, exactly, where `sentences` of equal length are all there are: p(x) and p(y=1|x), (x,).
+
+    Of all tokens of a layer together: along these states, not along pooled ones, information can only fall.
+    """
+    names = taps(network)
+    found = states(engine, network, sentences, names)
+    for name in names:
+        own = held(full(found[name]), chance, posterior)
+        for quantity, value in asdict(own).items():
+            unit = "" if quantity == "states" else "bits"
+            yield _row(f"exact_{quantity}", value, unit, "enumeration", len(sentences), layer=name)
+
+
+def _margin(
+    learnt: Sequence[Integers], seen: Sequence[Integers], labels: Labels, random: np.random.Generator
+) -> Iterator[Row]:
+    """I(m;Y) of the margin m between two classes, from counts."""
+    if learnt[0].shape[1] != 2:
+        return
+    before, after = (np.array([int(row[0, 1]) - int(row[0, 0]) for row in rows]) for rows in (learnt, seen))
+    edges = np.unique(np.quantile(before, np.linspace(0, 1, MARGIN_BINS + 1)[1:-1]))
+    found = information_about(np.searchsorted(edges, after), labels, len(edges) + 1, random)
+    value, name, n = found.value, found.estimator, found.n
+    yield _row("information", value, "bits", name, n, null=found.null, flag=found.refused, layer="logits")
+
+
+def _sufficiency(
+    own: tuple[Sample, Sample], families: Sequence[str], settings: Settings, random: np.random.Generator
+) -> Iterator[Row]:
+    for family in families:
+        points = usable(*own, family)
+        low, high = paired_interval(
+            points, np.zeros_like(points), settings.resamples, settings.confidence, random
+        )  # fmt: skip
+        yield _row("usable", float(points.mean()), "bits", f"{family} probe", len(points), low=low, high=high)
+    train = own[0]
+    orders = [random.permutation(len(train.labels)) for _ in range(settings.orders)]
+    yield _row(
+        "online", float(np.mean([online_bits(train, order) for order in orders])), "bits a label", "linear probe",
+        len(train.labels),
+    )  # fmt: skip
+    few = Sample(train.vectors[:RANDOM_LABELS], train.labels[:RANDOM_LABELS])
+    yield _row("random_labels", random_label_bits(few, "linear", random), "bits", "linear probe", len(few.labels))
+
+
+def _minimality(tokens: Sequence[Integers], train_labels: Labels, labels: Labels, told: Sequence[Row]) -> Iterator[Row]:
+    train, held_out = tokens
+    low, high = min(int(x.min()) for x in tokens), max(int(x.max()) for x in tokens)
+    code = fit(train, low, high)
+    bits = lengths(code, held_out) + 32 / len(held_out)  # and the range, once
+    yield _row("code", float(bits.mean()), "bits", "autoregressive code, decoded", len(held_out))
+    if not (read(code, write(code, held_out), len(held_out)) == held_out).all():
+        raise AssertionError("a stream of vectors was not decoded to what was written")
+    classes = [c for c in np.unique(train_labels) if (labels == c).any()]
+    within = [lengths(fit(train[train_labels == c], low, high), held_out[labels == c]).sum() for c in classes]
+    yield _row("code_in_class", float(sum(within) / len(held_out)), "bits", "autoregressive code", len(held_out))
+    apart = [entropy_of(column, int(np.ptp(column)) + 1) for column in held_out.T]
+    refused = next((own.refused for own in apart if not own.identifiable), "")
+    total = float(sum(own.value for own in apart))
+    yield _row("marginals", total, "bits", "coordinates apart", len(held_out), flag=refused)
+    counts = counts_of(held_out)
+    collisions = collision_entropy(counts)
+    seen = "" if math.isfinite(collisions) else "no two vectors are equal"
+    yield _row("collision", collisions if not seen else math.nan, "bits", "pairs", len(held_out), flag=seen)
+    yield _row("collision_bound", collision_bound(held_out, DELTA), "bits", "disjoint pairs", len(held_out))
+    linear = next(row["value"] for row in told if row["quantity"] == "usable")
+    yield _row("superfluous", float(bits.mean()) - linear, "bits", "code less usable", len(held_out))
+
+
+def _geometry(tokens: Sequence[Integers], own: tuple[Sample, Sample], logits: Sequence[Integers]) -> Iterator[Row]:
+    held_out, n = tokens[1], len(tokens[1])
+    raw, corrected = participation_ratio(held_out)
+    yield _row("participation", raw, "dimensions", "sample", n)
+    yield _row("participation_corrected", corrected, "dimensions", "unbiased for Gaussians", n)
+    yield _row("spectral_entropy", spectral_entropy(held_out), "bits", "sample", n)
+    yield _row("coding_rate", coding_rate(held_out), "bits", "distortion 1/12", n)
+    train, seen = own
+    yield _row("rate_reduction", rate_reduction(seen.vectors, seen.labels), "bits", "distortion 1/12", n)
+    yield _row("class_variance", class_distance_normalized_variance(seen.vectors, seen.labels), "", "sample", n)
+    says = np.array([int(row[0].argmax()) for row in logits])
+    agreed = (nearest_mean(train.vectors, train.labels, seen.vectors) == says).mean()
+    yield _row("nearest_mean", float(agreed), "", "agreement with the network", n)
+
+
+def _at(layer: str, rows: Iterator[Row] | Sequence[Row]) -> Iterator[Row]:
+    for row in rows:
+        yield row | {"layer": layer}
+
+
+def _row(
+    quantity: str, value: float, unit: str, estimator: str, n: int, *, layer: str = "", null: float = math.nan,
+    low: float = math.nan, high: float = math.nan, flag: str = "",
+) -> Row:  # fmt: skip
+    return {
+        "layer": layer, "quantity": quantity, "value": value, "unit": unit, "estimator": estimator, "n": n,
+        "null": null, "low": low, "high": high, "flag": flag,
+    }  # fmt: skip

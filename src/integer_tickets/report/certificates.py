@@ -1,0 +1,54 @@
+"""The report's section on certificates: code lengths, bounds, and what they are worth."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from integer_tickets.report.study import Study
+from integer_tickets.report.tables import Table, percent
+
+SHOWN = {"masks": "masks", "values": "weights", "embedding": "embedding", "tokenizer": "vocabulary"}
+
+
+def certificates(study: Study) -> Iterator[str]:
+    rows = study.tables["certificates"]
+    own = study.params.certify
+    n, delta = int(rows["n"].iloc[0]), own.delta
+    unit = "training texts" if own.unit == "row" else "source texts, of which training rows are parts"
+    yield (
+        f"An upper bound on the true error of each integer network, valid with probability {1 - delta:g} for all "
+        f"at once if the {n:,} {unit} were drawn independently: from its errors on them and the bits of its code, a "
+        "stream that is decoded to the very network, vocabulary included. What finding a ticket took does not count. "
+        "Beside it the bound from the held-out texts alone: that one certifies, the one from the code explains."
+    )
+    yield table(rows, study.split).markdown()
+    yield "![Where the bits of a code are](figures/code_parts.svg)"
+    yield "![Bounds against the length of the code](figures/bounds.svg)"
+    told, names = rows[rows["compresses"]], rows["name"].nunique()
+    yield (
+        f"{told['name'].nunique()} of {names} kinds of networks are certified to be better than a coin: code and "
+        "corrections of errors are shorter than the labels. Bits a label: of code and corrections; a coin needs 1. "
+        "Means over seeds, orders of parts that compute the same taken off the code."
+    )
+    if len(told) < len(rows):
+        most = rows.groupby("name")[[f"bits_{part}" for part in SHOWN]].mean().mean()
+        part = SHOWN[str(most.idxmax()).removeprefix("bits_")]
+        yield f"Where the bound says nothing, the code is too long for so few texts; most of it is the {part}."
+
+
+def table(rows: pd.DataFrame, split: str) -> Table:
+    """A row for each kind of network, means over seeds."""
+    header = [
+        "network", "code, kbit", *SHOWN.values(), "bits a label", "error on train %", "true error at most %",
+        f"at most, by {split} %", f"error on {split} %",
+    ]  # fmt: skip
+    body = []
+    for name, group in rows.groupby("name", sort=False):
+        mean = group.mean(numeric_only=True)
+        kilobits = [f"{mean[f'bits_{part}'] / 1000:.1f}" for part in SHOWN]
+        body.append([
+            str(name), f"{(mean['bits'] - mean['symmetry']) / 1000:.1f}", *kilobits,
+            f"{mean['description_length']:.3f}", percent(mean["risk"]), percent(mean["error"]),
+            percent(mean["held_out_error"]), percent(mean["held_out_risk"]),
+        ])  # fmt: skip
+    return Table(header, body)

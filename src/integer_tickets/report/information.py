@@ -1,0 +1,107 @@
+"""The report's section on information: what layers keep of the label, what else, and what flips a label."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from integer_tickets.report.study import Study, select
+from integer_tickets.report.tables import Table
+
+LAYERS = {
+    "usable": "usable, bits",
+    "code": "code, bits",
+    "code_in_class": "code in class, bits",
+    "collision_bound": "at least, bits",
+    "superfluous": "superfluous at most, bits",
+    "participation_corrected": "dimensions",
+    "rate_reduction": "rate reduction, bits",
+    "nearest_mean": "nearest mean %",
+}
+HEADS = {
+    "attention_entropy": "entropy, bits",
+    "attention_uniform": "uniform, bits",
+    "attention_pass_through": "passed %",
+    "attention_zero_rate": "zeros %",
+}
+FLIPS = {
+    "safe_from_typos": "safe from slips %",
+    "flips_by_typos": "slips that flip %",
+    "safe_from_synonyms": "safe from synonyms %",
+    "flips_by_synonyms": "synonyms that flip %",
+}
+SHARES = ("nearest_mean", "attention_pass_through", "attention_zero_rate", *FLIPS)
+
+
+def information(study: Study) -> Iterator[str]:
+    rows = study.tables["information"]
+    n = study.params.analyze.examples
+    yield (
+        f"Measured on {n:,} texts of {study.split} by probes and codes that learned on {n:,} of train; means over "
+        "seeds. *usable*: what a linear probe of a layer's mean token tells about the label, a lower bound on I(Z;Y). "
+        "*code*: bits that one vector of the layer (a token, or the pooled vector) takes in a lossless code, an upper "
+        "bound on H(Z) = I(X;Z), and within a class, I(X;Z|Y); *at least*: a lower bound on H(Z) from equal pairs, "
+        "which ends near log2 of their number. *superfluous*: code less usable. *dimensions*: participation ratio. "
+        "*rate reduction*: bits of the Gaussian rate that the classes explain. *nearest mean*: texts on which the "
+        "nearest class mean agrees with the network. Bits fall, too, where the range of integers merely shrinks."
+    )
+    yield layers(rows).markdown()
+    yield "![What layers tell and hold](figures/layers.svg)"
+    if rows["quantity"].str.startswith("exact").any():
+        yield from _plane(study)
+    yield (
+        "Attention, mean over heads and sentences: the entropy of the shares that keys have in what a query gathers, "
+        "beside log2 of their number; of the pairs of a value and a query those of which something passes, and those "
+        "with an inhibition (or a softmax weight) of zero."
+    )
+    yield heads(rows).markdown()
+    flips = rows[rows["quantity"].isin(FLIPS)]
+    if len(flips):
+        texts = int(flips["n"].min())
+        yield (
+            f"By enumeration, on {texts} texts: the share whose label none of all single slips of the pen (a letter "
+            "left out, wrong, put in, or two swapped) can flip, and the share of slips that do; the same for synonyms, "
+            "words of the built-in language that never change a score."
+        )
+        yield flips_table(flips).markdown()
+    refused = rows[rows["flag"] != ""]
+    if len(refused):
+        reasons = refused.groupby("quantity")["flag"].agg(lambda flags: flags.iloc[0])
+        told = "; ".join(f"{quantity} ({reason})" for quantity, reason in reasons.items())
+        yield f"Not identifiable in {len(refused)} cases, and so not given: {told}."
+
+
+def _plane(study: Study) -> Iterator[str]:
+    facts = study.statistics["language"]
+    yield (
+        "Every sentence of this language can be listed, so what a layer holds is known exactly: its entropy, and its "
+        f"information about the label. The score of a sentence, with {facts['score_entropy']:.3f} bits the smallest "
+        f"sufficient statistic, holds all {facts['information']:.3f} bits there are about the label. In the figure "
+        "later layers lie further left: all tokens of a layer together can hold no more than those of the one before."
+    )
+    yield "![The exact information plane](figures/information_plane.svg)"
+
+
+def layers(rows: pd.DataFrame) -> Table:
+    own = rows[rows["quantity"].isin(LAYERS) & ~rows["layer"].str.contains("head")]
+    return _table(own, ["name", "layer"], LAYERS)
+
+
+def heads(rows: pd.DataFrame) -> Table:
+    own = rows[rows["quantity"].isin(HEADS)].assign(layer=lambda frame: frame["layer"].str.rpartition(".")[0])
+    return _table(own, ["name", "layer"], HEADS)
+
+
+def flips_table(rows: pd.DataFrame) -> Table:
+    return _table(rows, ["name"], {key: text for key, text in FLIPS.items() if key in set(rows["quantity"])})
+
+
+def _table(rows: pd.DataFrame, keys: list[str], columns: dict[str, str]) -> Table:
+    body = []
+    for place, group in rows.groupby(keys, sort=False):
+        means = {quantity: select(group, quantity=quantity)["value"].mean() for quantity in columns}
+        cells = [
+            "" if pd.isna(mean) else f"{100 * mean:.1f}" if quantity in SHARES else f"{mean:.3f}"
+            for quantity, mean in means.items()
+        ]
+        body.append([*map(str, place if isinstance(place, tuple) else (place,)), *cells])
+    return Table(["network", *keys[1:], *columns.values()], body)

@@ -1,0 +1,71 @@
+"""Rows of a network's layers: each quantity once, in its range, and in the order that theory asks for."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from integer_tickets.data.enumerable import draw, enumeration, scores_of
+from integer_tickets.information.analysis import Settings, Texts, analysis, exact
+from integer_tickets.integer import torch_engine
+from integer_tickets.seeds import generator
+from tests.integer.conftest import build_network
+
+COLUMNS = {"layer", "quantity", "value", "unit", "estimator", "n", "null", "low", "high", "flag"}
+
+
+def texts(count, seed, vocabulary=8):
+    tokens, labels = draw(count, 4, np.random.default_rng(seed))
+    return Texts((tokens % vocabulary).tolist(), labels)
+
+
+@pytest.fixture(scope="module", params=["inhibitor", "softmax"])
+def rows(request):
+    network = build_network(
+        2, request.param, d=8, heads=2, hidden=6, vocabulary=8, positions=4, classes=2
+    )  # fmt: skip
+    settings = Settings(orders=1, resamples=100, confidence=0.95)
+    streams = lambda purpose: generator(purpose, 0)  # noqa: E731
+    return list(analysis(network, torch_engine.logits, texts(600, 0), texts(500, 1), settings, streams))
+
+
+def value(rows, quantity, layer):
+    return next(row["value"] for row in rows if (row["quantity"], row["layer"]) == (quantity, layer))
+
+
+def test_each_quantity_of_a_layer_is_there_once(rows):
+    assert all(set(row) == COLUMNS for row in rows)
+    keys = [(row["layer"], row["quantity"], row["estimator"]) for row in rows]
+    assert len(set(keys)) == len(keys)
+    assert all(np.isfinite(row["value"]) or row["flag"] or row["quantity"].startswith("attention") for row in rows)
+
+
+def test_bounds_lie_in_the_order_that_theory_asks_for(rows):
+    for layer in ("layers.0.hidden_sum", "layers.1.hidden_sum", "pooled"):
+        code, within = value(rows, "code", layer), value(rows, "code_in_class", layer)
+        assert value(rows, "collision_bound", layer) <= code
+        assert within < 1.1 * code + 2  # within a class there is less to learn from
+        assert value(rows, "superfluous", layer) == pytest.approx(code - value(rows, "usable", layer))
+        assert value(rows, "participation", layer) <= 8
+        assert 0 <= value(rows, "nearest_mean", layer) <= 1
+    assert value(rows, "usable", "pooled") < 0.7  # of 0.6636 bits that there are
+
+
+def test_intervals_hold_the_value(rows):
+    for row in rows:
+        if row["quantity"] == "usable":
+            assert row["low"] <= row["value"] <= row["high"]
+
+
+@pytest.mark.parametrize("attention", ["inhibitor", "softmax"])
+def test_exact_planes(attention):
+    language = enumeration(3)
+    network = build_network(2, attention, d=8, heads=2, hidden=6, vocabulary=8, positions=3, classes=2)
+    found = list(exact(network, torch_engine.logits, language.tokens.tolist(), language.chance, language.posterior))
+    planes = {row["layer"]: row["value"] for row in found if row["quantity"] == "exact_entropy"}
+    assert next(iter(planes)) == "embedding" and list(planes)[-1] == "logits"
+    falling = [planes[name] for name in ("embedding", "layers.0.hidden_sum", "layers.1.hidden_sum", "pooled", "logits")]
+    assert all(one >= other - 1e-9 for one, other in pairwise(falling))
+    told = {row["layer"]: row["value"] for row in found if row["quantity"] == "exact_gap"}
+    assert all(gap >= -1e-9 for gap in told.values()) and told["logits"] >= told["embedding"]
+    assert (scores_of(language.tokens) == language.score).all()
