@@ -5,6 +5,7 @@ import yaml
 from tests.stages.conftest import FEWER
 
 NAME = "inhibitor-float-0"
+JUDGED = {"evaluate", "certify", "report"}  # what every change of the grid makes again
 SECONDS = {"reports/timings.json", "reports/timings.md"}
 
 
@@ -37,12 +38,12 @@ def test_one_after_the_other_gives_the_same_lock(copied):
 
 def test_left_overs_of_an_earlier_grid_are_not_read(finished, fewer, tmp_path):
     reduced, ran = fewer
-    assert ran == {"evaluate", "report"}
+    assert ran == JUDGED
     assert not [name for name in reduced.content("artifacts") if "softmax" in name]
     assert b",softmax,float," not in reduced.content("reports")["results.csv"]
     clone = finished.clone(tmp_path / "clone", cache=True)
     clone.change(FEWER)
-    assert clone.repro() <= {"evaluate", "report"}
+    assert clone.repro() <= JUDGED
     assert clone.lock == reduced.lock
     assert clone.content("artifacts") == reduced.content("artifacts")
 
@@ -52,7 +53,7 @@ def test_a_changed_parameter_reruns_what_depends_on_it(fewer, tmp_path):
     before = copied.locked()
     copied.git("switch", "--quiet", "--create", "warmer")
     copied.change({"distill": {"temperature": 8.0, "lr": 0.02}})
-    expected = {f"distill@{NAME}-level0", "evaluate", "report"}
+    expected = {f"distill@{NAME}-level0", f"analyze@{NAME}", *JUDGED}
     assert copied.repro() == expected
     after = copied.locked()
     assert {name for name in before if before[name] != after[name]} == expected
@@ -72,9 +73,10 @@ def test_more_levels_compute_what_is_new(fewer, tmp_path):
     copied.change({"grid": {"segments": [*segments, {"id": "last", "previous": "lower", "first": 4, "last": 4}]}})
     levels = [{"level": 0, "segment": "dense"}, {"level": 2, "segment": "upper"}, {"level": 3, "segment": "lower"}]
     copied.change({"quantize": {"levels": levels}})
-    assert copied.repro() == {f"prune_rewind@{NAME}-segment2", f"quantize@{NAME}-level2", "evaluate", "report"}
+    own = {f"analyze@{NAME}", *JUDGED}
+    assert copied.repro() == {f"prune_rewind@{NAME}-segment2", f"quantize@{NAME}-level2", *own}
     after = copied.locked()
-    assert {name for name in before if before[name] != after[name]} == {"evaluate", "report"}
+    assert {name for name in before if before[name] != after[name]} == own
 
 
 def test_the_commands_of_dvc_that_a_study_is_read_with(fewer, tmp_path):
@@ -91,7 +93,8 @@ def test_the_commands_of_dvc_that_a_study_is_read_with(fewer, tmp_path):
 def test_a_stage_by_itself_gives_the_same(fewer, tmp_path):
     """`dvc repro -sf` of one item of every stage; the stages with several items are covered by --force."""
     copied = fewer[0].copy(tmp_path / "copy")
-    names = ["prepare", "teacher", f"train_dense@{NAME}", f"quantize@{NAME}-level1", "evaluate", "report"]
+    names = ["prepare", "teacher", f"train_dense@{NAME}", f"quantize@{NAME}-level1", "evaluate", f"analyze@{NAME}"]
+    names += ["certify", "report"]
     for name in names:
         assert copied.repro("--single-item", "--force", name) == {name}
     assert copied.git("status", "--porcelain") == ""
@@ -102,7 +105,7 @@ def test_a_ladder_cut_elsewhere(fewer, tmp_path):
     copied = fewer[0].copy(tmp_path / "copy")
     before = copied.locked()
     copied.change({"grid": {"segments": [{"id": "upper", "previous": "dense", "first": 1, "last": 2}]}})
-    assert copied.repro() == {"evaluate", "report"}
+    assert copied.repro() == JUDGED
     assert {path.name for path in copied.root.glob("artifacts/ladder/*/*")} == {"dense", "upper"}
     assert copied.repro() == set()
     after = copied.locked()

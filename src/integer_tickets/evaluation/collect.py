@@ -160,6 +160,7 @@ def stale(params: Params, artifacts: Path) -> list[Path]:
     names = [f"{a}-{v}-{s}" for a in grid.attentions for v in grid.variants for s in grid.seeds]
     wanted = {artifacts / stage / name / part for stage in parts for name in names for part in parts[stage]}
     wanted |= {entry.folder for entry in expected(params, artifacts) if entry.configuration.stage == "supermask"}
+    wanted |= {artifacts / "information" / f"{name}.csv" for name in names}
     above = {folder for part in wanted for folder in part.parents}
 
     def strangers(folder: Path) -> Iterator[Path]:
@@ -169,7 +170,7 @@ def stale(params: Params, artifacts: Path) -> list[Path]:
             elif path not in wanted:
                 yield path
 
-    return sorted(path for stage in parts for path in strangers(artifacts / stage))
+    return sorted(path for stage in (*parts, "information") for path in strangers(artifacts / stage))
 
 
 def read_model(entry: Entry, rows: Mapping[str, int], classes: int) -> Model:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from integer_tickets.report.certificates import SHOWN
 from integer_tickets.report.figures import COLOURS, GREY, MARKERS
@@ -46,8 +47,14 @@ def layers(study: Study) -> Figure:
             )
     grid[0][0].set_ylabel("usable about the label, bits")
     grid[1][0].set_ylabel("code of one vector, bits")
+    figure.supxlabel("after layer", fontsize=10)
     _legend(figure, grid[0][0])
     return figure
+
+
+def _place(layer: str) -> str:
+    """layers.0.hidden_sum is what comes after layer 1."""
+    return str(int(layer.split(".")[1]) + 1) if layer.startswith("layers.") else layer
 
 
 def _estimator(quantity: str) -> str:
@@ -93,6 +100,9 @@ def bounds(study: Study) -> Figure:
         axes.axhline(100 * (1 - bag["mean"].iloc[0]), color=GREY, lw=1, ls=(0, (6, 3)), label="bag of words: error")
     axes.axhline(50, color=GREY, lw=0.8, ls=":", label="a coin")
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     axes.set_xlabel("code length, kbit (log scale)")
     axes.set_ylabel(f"error, % (bounds: {100 * (1 - own.delta):g} % sure)")
     _legend(figure, axes)
@@ -133,4 +143,4 @@ def _level(level: float) -> str:
 
 def _legend(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=8)
+    figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False, fontsize=8)
