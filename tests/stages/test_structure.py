@@ -21,6 +21,8 @@ from integer_tickets.tickets.masks import density
 from integer_tickets.tickets.structure import sizes_of, units_of
 from integer_tickets.training.state import load_model, load_state, save_model
 from stages import (
+    analyze,
+    certify,
     connectivity,
     controls,
     distill,
@@ -98,6 +100,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for kind in ("signs", "integers"):
                 run(supermask, "--attention", attention, "--seed", "0", "--kind", kind)
         run(evaluate)
+        for attention, variant in ITEMS:
+            run(analyze, "--attention", attention, "--variant", variant, "--seed", "0")
+        run(certify)
         run(report)
     return folder
 
