@@ -25,12 +25,11 @@ from integer_tickets.integer.artefact import Artefact
 from integer_tickets.integer.engines import text_logits
 from integer_tickets.params import Params, load_params
 from integer_tickets.seeds import generator
-from stages.evaluate import write_table
+from stages.evaluate import rounded, write_table
 from stages.folders import rows_of
 from stages.models import item_from_arguments, prepare_torch
 
 ARTIFACTS = Path("artifacts")
-DIGITS = 6
 
 
 def main() -> None:
@@ -41,6 +40,7 @@ def main() -> None:
     headline = "test" if "test" in corpus.splits else "validation"
     train, held_out = (_sample(corpus.splits[name], name, params) for name in ("train", headline))
     settings = Settings(params.analyze.orders, params.evaluate.bootstrap, params.evaluate.confidence)
+    texts, streams = _texts(headline, params), _streams(params)
     found: list[dict[str, Any]] = []
     for entry in expected(params, ARTIFACTS):
         configuration = entry.configuration
@@ -48,14 +48,13 @@ def main() -> None:
         if not own or configuration.stage not in ("quantize", "distill"):
             continue
         ticket = artefact.load(entry.folder / "ticket.safetensors")
-        streams = _streams(params)
         rows = [
             *analysis(ticket.network, torch_engine.logits, train, held_out, settings, streams),
             *_planes(ticket, corpus),
-            *_flips(ticket, corpus, headline, params),
+            *_flips(ticket, texts, corpus, params),
         ]
         fixed = columns_of(configuration) | {"seed": entry.seed}
-        found += [fixed | {name: _rounded(value) for name, value in row.items()} for row in rows]
+        found += [fixed | {name: rounded(value) for name, value in row.items()} for row in rows]
     write_table(ARTIFACTS / "information" / f"{item.name}.csv", found)
 
 
@@ -78,13 +77,19 @@ def _planes(ticket: Artefact, corpus: Corpus) -> Iterator[Row]:
         yield from exact(ticket.network, torch_engine.logits, sentences, every.chance, every.posterior)
 
 
-def _flips(ticket: Artefact, corpus: Corpus, headline: str, params: Params) -> Iterator[Row]:
-    """How many of some held-out texts no slip of the pen and, in the built-in language, no synonym can flip."""
+def _texts(headline: str, params: Params) -> list[str]:
+    """Some held-out texts to change, none of pairs: either text could change, and no one has said which."""
     frame = pd.read_parquet(ARTIFACTS / "data" / f"{headline}.parquet")
     if len(text_columns(frame)) > 1:
-        return  # of a pair either text could change: no one has said which
+        return []
     chosen = generator("analyze flips", params.analyze.seed).permutation(len(frame))[: params.analyze.sentences]
-    texts = [text.lower() for text in frame["text"].iloc[np.sort(chosen)]]
+    return [text.lower() for text in frame["text"].iloc[np.sort(chosen)]]
+
+
+def _flips(ticket: Artefact, texts: list[str], corpus: Corpus, params: Params) -> Iterator[Row]:
+    """How many of the texts no slip of the pen and, in the built-in language, no synonym can flip."""
+    if not texts:
+        return
 
     def logits(every: Any) -> Any:
         return text_logits(ticket.network, ticket.tokenizer, every)
@@ -109,7 +114,3 @@ def _flips(ticket: Artefact, corpus: Corpus, headline: str, params: Params) -> I
             "quantity": f"flips_by_{kind}", "value": float(found.flips.sum() / max(tried, 1)),
             "unit": "share of changes", "n": tried,
         }  # fmt: skip
-
-
-def _rounded(value: Any) -> Any:
-    return round(float(value), DIGITS) if isinstance(value, float | np.floating) else value

@@ -2,26 +2,23 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from integer_tickets.data.corpus import load_corpus
 from integer_tickets.data.statistics import text_columns
 from integer_tickets.evaluation.collect import expected, read_model
 from integer_tickets.evaluation.summary import columns_of
-from integer_tickets.information.certificates import certificate, held_out, losses_of
+from integer_tickets.information.certificates import certificate, held_out, losses_of, numbers_of
 from integer_tickets.information.symmetry import symmetry_bits
 from integer_tickets.information.ticket_code import code_bits
 from integer_tickets.integer import artefact
 from integer_tickets.integer.engines import engine
 from integer_tickets.params import load_params
-from stages.evaluate import write_table
+from stages.evaluate import rounded, write_table
 from stages.folders import rows_of
 
 ARTIFACTS = Path("artifacts")
-DIGITS = 6
 
 
 def main() -> None:
@@ -33,7 +30,7 @@ def main() -> None:
     train = corpus.splits["train"]
     sentences, run, own = rows_of(train), engine(), params.certify
     frame = pd.read_parquet(ARTIFACTS / "data" / "train.parquet")
-    texts = frame[text_columns(frame)[0]].tolist()
+    number = numbers_of(frame[text_columns(frame)[0]].tolist(), own.unit)
     found = []
     for entry in expected(params, ARTIFACTS):
         if entry.configuration.stage not in ("quantize", "distill"):
@@ -41,18 +38,14 @@ def main() -> None:
         ticket = artefact.load(entry.folder / "ticket.safetensors")
         bits, symmetry = code_bits(ticket.network, ticket.tokenizer), symmetry_bits(ticket.network)
         wrong = run(ticket.network, sentences).argmax(1) != train.labels
-        losses = losses_of(wrong, texts, own.unit)
+        losses = losses_of(wrong, number)
         bound = certificate(losses, len(train), bits.pop("total"), symmetry, own.delta, own.unit)
         model = read_model(entry, counts, len(corpus.labels))
         new = model.predictions[headline] != splits[headline].labels
         seen = {"held_out_n": len(new), "held_out_risk": new.mean(), "held_out_error": held_out(new, own.delta)}
         fixed = columns_of(entry.configuration) | {"seed": entry.seed, "density": model.info["density"]}
         parts = {f"bits_{part}": count for part, count in bits.items()}
-        found.append(fixed | {name: _rounded(value) for name, value in (asdict(bound) | seen | parts).items()})
+        found.append(fixed | {name: rounded(value) for name, value in (asdict(bound) | seen | parts).items()})
     write_table(ARTIFACTS / "certificates.csv", found)
     best = min(found, key=lambda row: float(row["error"]))
     print(f"{len(found)} certificates; the lowest: {best['name']}, error at most {100 * best['error']:.2f} %")
-
-
-def _rounded(value: Any) -> Any:
-    return round(float(value), DIGITS) if isinstance(value, float | np.floating) else value

@@ -54,6 +54,7 @@ from integer_tickets.params import Evaluate, Params, load_params
 ARTIFACTS = Path("artifacts")
 OUT = ARTIFACTS / "evaluation"
 LINE_COLUMNS = ["name", "attention", "variant", "level", "seed", "share", "error", "loss"]
+DIGITS = 6
 SAMPLE = 64  # sentences on which every integer network is run again
 
 
@@ -214,3 +215,8 @@ def cost_tables(
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]], columns: list[str] | None = None) -> None:
     frame = pd.DataFrame(list(rows), columns=columns, dtype=object)
     write_text(path, frame.to_csv(index=False, lineterminator="\n"))
+
+
+def rounded(value: Any) -> Any:
+    """Of a table's cells, numbers that are no integers: to so many digits that every machine agrees."""
+    return round(float(value), DIGITS) if isinstance(value, float | np.floating) else value

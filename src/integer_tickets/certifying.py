@@ -7,7 +7,7 @@ import numpy as np
 
 from integer_tickets.data.files import load_file
 from integer_tickets.errors import UserError
-from integer_tickets.information.certificates import Certificate, certificate, length_of, losses_of
+from integer_tickets.information.certificates import Certificate, certificate, length_of, losses_of, numbers_of
 from integer_tickets.integer.artefact import load
 from integer_tickets.integer.engines import text_logits
 
@@ -40,5 +40,5 @@ def certify(file: Path, data: Path, text: Sequence[str], label: str, unit: str, 
     texts = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
     predicted = text_logits(ticket.network, ticket.tokenizer, texts).argmax(1)
     wrong = predicted != np.array([number[value] for value in given])
-    losses = losses_of(wrong, columns[0], unit)
+    losses = losses_of(wrong, numbers_of(columns[0], unit))
     return certificate(losses, len(rows), *length_of(ticket.network, ticket.tokenizer), delta, unit)

@@ -10,6 +10,7 @@ from integer_tickets.information.certificates import (
     held_out,
     length_of,
     losses_of,
+    numbers_of,
     through_a_teacher,
 )
 from integer_tickets.information.ticket_code import code_bits
@@ -18,14 +19,14 @@ from tests.integer.conftest import build_network, build_tokenizer
 
 def test_rows_of_right_and_wrong_take_the_exact_tail():
     wrong = np.arange(10_000) % 10 == 0
-    own = certificate(losses_of(wrong, [], "row"), 10_000, 1200, 200, 0.05, "row")
+    own = certificate(losses_of(wrong, numbers_of(["a"] * 10_000, "row")), 10_000, 1200, 200, 0.05, "row")
     assert own.error == binomial_tail(1000, 10_000, 1000, 0.05) < own.occam < own.maurer < own.square_root
     assert own.compresses and own.description_length == pytest.approx(0.1 + 0.469, abs=1e-3)
 
 
 def test_texts_take_the_mean_over_their_rows():
     texts = ["a b c", "a b", "c", "d e", "d"]
-    losses = losses_of(np.array([True, False, False, True, True]), texts, "text")
+    losses = losses_of(np.array([True, False, False, True, True]), numbers_of(texts, "text"))
     assert sorted(losses) == pytest.approx([1 / 3, 1])
     own = certificate(losses, 5, 10, 0, 0.05, "text")
     assert own.n == 2 and own.rows == 5 and own.error == own.occam == occam(2 / 3, 2, 10, 0.05)
@@ -34,8 +35,8 @@ def test_texts_take_the_mean_over_their_rows():
 
 def test_repeated_rows_are_one_text_but_many_rows():
     wrong = np.array([True, True, True, False])
-    assert len(losses_of(wrong, ["a"] * 3 + ["b"], "text")) == 2
-    assert len(losses_of(wrong, ["a"] * 3 + ["b"], "row")) == 4
+    assert len(losses_of(wrong, numbers_of(["a"] * 3 + ["b"], "text"))) == 2
+    assert len(losses_of(wrong, numbers_of(["a"] * 3 + ["b"], "row"))) == 4
 
 
 def test_the_length_counts_the_vocabulary_and_gives_back_orders():

@@ -56,11 +56,13 @@ def length_of(network: IntegerNetwork, tokenizer: Tokenizer) -> tuple[float, flo
     return code_bits(network, tokenizer)["total"], symmetry_bits(network)
 
 
-def losses_of(wrong: NDArray[np.bool_], texts: Sequence[str], unit: str) -> NDArray[np.float64]:
-    """The loss of each independent unit: of each row, or the mean over the rows that are part of one text."""
-    if unit == "row":
-        return wrong.astype(np.float64)
-    number = np.array(units_of(word_runs(texts)))
+def numbers_of(texts: Sequence[str], unit: str) -> NDArray[np.int64]:
+    """The number of the independent unit of each row: its own, or that of the text it is part of."""
+    return np.arange(len(texts)) if unit == "row" else np.array(units_of(word_runs(texts)), np.int64)
+
+
+def losses_of(wrong: NDArray[np.bool_], number: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The loss of each unit: the mean over its rows."""
     return np.asarray(np.bincount(number, wrong) / np.bincount(number))
 
 

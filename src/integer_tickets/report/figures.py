@@ -265,9 +265,13 @@ def rewind_steps(study: Study) -> Figure:
     return figure
 
 
+def level_colour(level: int, levels: list[int]) -> Any:
+    return matplotlib.colormaps["viridis"](0.85 * levels.index(level) / max(1, len(levels) - 1))
+
+
 def _of_level(axes: Axes, errors: Any, level: int, levels: list[int], marker: str) -> None:
     """Errors (fractions), grouped by their place: mean and standard deviation in the colour of the level."""
-    colour = matplotlib.colormaps["viridis"](0.85 * levels.index(level) / max(1, len(levels) - 1))
+    colour = level_colour(level, levels)
     mean, spread = 100 * errors.mean(), 100 * errors.std().fillna(0)
     label = f"level {level}" if level else "dense"
     axes.plot(mean.index, mean, marker=marker, color=colour, linewidth=1.4, label=label)

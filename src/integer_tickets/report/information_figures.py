@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -10,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from integer_tickets.report.certificates import SHOWN
-from integer_tickets.report.figures import COLOURS, GREY, MARKERS
+from integer_tickets.report.figures import COLOURS, GREY, MARKERS, level_colour
 from integer_tickets.report.study import Study, select
 
 PARTS = {**SHOWN, "biases": "biases", "scales": "scales", "header": "header"}
@@ -40,7 +39,7 @@ def layers(study: Study) -> Figure:
             places = list(dict.fromkeys(own["layer"]))
             for level in levels:
                 mean = select(own, level=level).groupby("layer")["value"].mean().reindex(places)
-                colour = matplotlib.colormaps["viridis"](0.85 * levels.index(level) / max(1, len(levels) - 1))
+                colour = level_colour(level, levels)
                 axes.plot(range(len(places)), mean, marker=MARKERS[attention], color=colour, label=_level(level))
             axes.set_xticks(
                 range(len(places)), [place.replace("layers.", "layer ").partition(".")[0] for place in places]
@@ -122,7 +121,7 @@ def information_plane(study: Study) -> Figure:
         for level in levels:
             own = select(rows, attention=attention, level=level)
             x, y = (_means(own, f"exact_{what}") for what in ("entropy", "label"))
-            colour = matplotlib.colormaps["viridis"](0.85 * levels.index(level) / max(1, len(levels) - 1))
+            colour = level_colour(level, levels)
             axes.plot(x, y, marker=MARKERS[attention], ms=4, lw=1, color=colour, label=_level(level))
         axes.plot(facts["score_entropy"], facts["information"], "*", ms=14, color="#D55E00", label="minimal sufficient")
         axes.set_xlabel("H(Z) = I(X;Z), bits")
