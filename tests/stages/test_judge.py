@@ -58,7 +58,8 @@ def test_the_page_and_the_figures(study):
     _, folder = study
     text = (folder / "report.md").read_text(encoding="utf-8")
     assert "Judged as one: 3 runs (first, inhibitor, softmax), 3 seeds a ladder" in text
-    assert "**Does a winning ticket exist, and down to which density?** `inhibitor dense`: " in text
+    assert "**Does a winning ticket exist, and down to which density?** A winning ticket matches" in text
+    assert "| `inhibitor float` | not shown |" in text
     for name in ("accuracy_density", "controls", "connectivity"):
         assert f"figures/{name}.svg" in text and (folder / "figures" / f"{name}.svg").exists()
 

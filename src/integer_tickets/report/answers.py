@@ -1,4 +1,4 @@
-"""The questions about tickets that a study can answer, in words; each verdict is computed from its comparisons."""
+"""The questions about tickets that a study can answer; each verdict is computed from its comparisons."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -6,8 +6,8 @@ from functools import partial
 import pandas as pd
 
 from integer_tickets.report.findings import SIGNIFICANT, count, words
-from integer_tickets.report.study import Study
-from integer_tickets.report.tables import percent, points, probability
+from integer_tickets.report.study import Study, select
+from integer_tickets.report.tables import Table, percent, points, probability
 
 FRESH, PLACES = "reinit", ("shuffled", "random")
 """Controls that a winning ticket must stand above: new weights, and places drawn at random."""
@@ -16,7 +16,7 @@ STABLE = 0.02
 
 
 def answers(study: Study) -> Iterator[str]:
-    """A paragraph of Markdown for every question about which the study has something to say."""
+    """For every question about which the study has something to say: it, a sentence and a table in Markdown."""
     for question, answer in (
         ("Does a winning ticket exist, and down to which density?", _winning),
         (
@@ -29,102 +29,132 @@ def answers(study: Study) -> Iterator[str]:
         ("What does removing heads, q/k pairs and neurons cost?", partial(_verdicts, family="structure")),
         ("How do tickets compare with a small dense network of equal bytes?", partial(_verdicts, family="small")),
     ):
-        found = list(answer(study))
-        if found:
-            yield f"**{question}** {' '.join(found)}"
+        first, *rest = [*answer(study), ""]
+        if first:
+            yield f"**{question}** {first}"
+            yield from filter(None, rest)
 
 
 def _winning(study: Study) -> Iterator[str]:
-    for attention, variant in study.ladders:
-        place = {"attention": attention, "variant": variant}
-        name = study.accuracy(stage="train_dense", **place)["name"]
-        verdicts = study.compared("pruning", **place)
+    shown = [ladder for ladder in study.ladders if any(_beside(study, *ladder).values())]
+    levels = sorted({level for ladder in shown for level in _beside(study, *ladder)})
+    rows, winners = [], 0
+    for attention, variant in shown:
+        beside = _beside(study, attention, variant)
+        verdicts = study.compared("pruning", attention=attention, variant=variant)
         matching = {int(level) for level in verdicts.loc[verdicts["matching"], "level"]}
-        controlled = {level: _controls(study, level, place) for level in study.controlled_levels(**place)}
-        above = {level for level, found in controlled.items() if not list(_missed(found))}
-        winning = sorted(matching & above)
-        if winning:
-            density = study.accuracy(stage="prune_rewind", level=winning[-1], **place)["density"]
-            yield (
-                f"`{name}`: yes, down to {percent(density, 1)} % (level {winning[-1]}), where the ticket matches its "
-                f"dense model and stands above {words(kind for kind, _, _ in controlled[winning[-1]])} with a "
-                f"corrected p below {SIGNIFICANT}."
-            )
-        elif not controlled or not any(controlled.values()):
-            continue
-        else:
-            seeds = count(int(study.accuracy(stage="train_dense", **place)["seeds"]), "seed")
-            yield f"`{name}`: not shown by {seeds}. {' '.join(_why_not(study, place, controlled, matching))}"
+        winning = [level for level in beside if level in matching and _wins(beside[level])]
+        winners += bool(winning)
+        rows.append(
+            [
+                f"`{attention} {variant}`",
+                f"yes, to {_density(study, max(winning))}" if winning else "not shown",
+                *(_standing(level in matching, beside[level]) if level in beside else "" for level in levels),
+            ]
+        )
+    if rows:
+        seeds = words(sorted({str(number) for number in study.accuracies(stage="train_dense")["seeds"]}))
+        yield (
+            f"A winning ticket matches its dense model and stands above fresh weights under its mask (reinit) and "
+            f"masks drawn at random (shuffled, random), each with a corrected p below {SIGNIFICANT}. By {seeds} seeds "
+            f"{winners} of {count(len(rows), 'ladder')} {'has' if winners == 1 else 'have'} one:"
+        )
+        yield Table(["ladder", "winning ticket", *_columns(study, levels)], rows).markdown()
 
 
-def _controls(study: Study, level: int, place: dict[str, str]) -> list[tuple[str, bool, pd.Series]]:
-    """Of the random controls of a level: kind, whether the ticket is significantly above it, the comparison."""
-    found = []
-    for kind in (FRESH, *PLACES):
-        for _, row in study.compared(kind, level=level, **place).iterrows():
-            found.append((kind, bool(row["difference"] > 0 and row["p_holm"] < SIGNIFICANT), row))
+def _beside(study: Study, attention: str, variant: str) -> dict[int, dict[str, bool]]:
+    """For each level with controls: the random ones, and whether the ticket is significantly above each."""
+    place = {"attention": attention, "variant": variant}
+    found: dict[int, dict[str, bool]] = {}
+    for level in study.controlled_levels(**place):
+        found[level] = {}
+        for kind in (FRESH, *PLACES):
+            for _, row in study.compared(kind, level=level, **place).iterrows():
+                found[level][kind] = bool(row["difference"] > 0 and row["p_holm"] < SIGNIFICANT)
     return found
 
 
-def _missed(found: list[tuple[str, bool, pd.Series]]) -> Iterator[str]:
-    """What a ticket lacks beside its controls."""
-    kinds = [kind for kind, _, _ in found]
-    if FRESH not in kinds or not set(PLACES) & set(kinds):
-        yield "it was not trained beside fresh weights and a random mask"
-    missed = [
-        f"{kind} ({points(row['difference'])}, p {probability(row['p_holm'])})" for kind, ok, row in found if not ok
-    ]
-    if missed:
-        yield f"it is not significantly above {words(missed)}"
+def _wins(above: dict[str, bool]) -> bool:
+    """Above all, among them fresh weights and random places."""
+    return all(above.values()) and FRESH in above and bool(set(PLACES) & set(above))
 
 
-def _why_not(
-    study: Study, place: dict[str, str], controlled: dict[int, list[tuple[str, bool, pd.Series]]], matching: set[int]
-) -> Iterator[str]:
-    for level, found in controlled.items():
-        density = percent(study.accuracy(stage="prune_rewind", level=level, **place)["density"], 1)
-        reasons = [] if level in matching else ["it does not match the dense model"]
-        yield f"At {density} % {words([*reasons, *_missed(found)])}."
+def _standing(matches: bool, above: dict[str, bool]) -> str:
+    parts = ["matches" if matches else "does not match"]
+    better = [kind for kind, ok in above.items() if ok]
+    if above:
+        parts.append(f"above {words(better) if better else 'none'}")
+    if better and len(better) < len(above):
+        parts.append(f"not {words(kind for kind, ok in above.items() if not ok)}")
+    return ", ".join(parts)
 
 
-def _verdicts(study: Study, family: str) -> Iterator[str]:
-    """For each ladder with comparisons of a family: the differences by density, and how many are significant."""
+def _verdicts(study: Study, family: str, against: str = "Significantly") -> Iterator[str]:
+    """How many comparisons of a family are significant, and all of them by ladder and level."""
+    rows = study.compared(family)
+    if rows.empty:
+        return
+    significant = rows[rows["p_holm"] < SIGNIFICANT]
+    up, down = int((significant["difference"] > 0).sum()), int((significant["difference"] < 0).sum())
+    yield (
+        f"{against} better in {up} and worse in {down} of {count(len(rows), 'comparison')}; in points of "
+        "accuracy, with the corrected p (bold where significant):"
+    )
+    levels = sorted({int(level) for level in rows["level"]})
+    cells = []
     for attention, variant in study.ladders:
-        rows = study.compared(family, attention=attention, variant=variant).sort_values("level")
-        if rows.empty:
-            continue
-        place = {"attention": attention, "variant": variant, "stage": "prune_rewind"}
-        parts, ups, downs = [], 0, 0
-        for _, row in rows.iterrows():
-            density = study.accuracy(level=row["level"], **place)["density"]
-            parts.append(f"{points(row['difference'])} at {percent(density, 1)} % (p {probability(row['p_holm'])})")
-            ups += int(row["difference"] > 0 and row["p_holm"] < SIGNIFICANT)
-            downs += int(row["difference"] < 0 and row["p_holm"] < SIGNIFICANT)
-        places = count(len(rows), "density", "densities")
-        verdict = f"significantly better at {ups} and worse at {downs} of {places}"
-        yield f"`{attention} {variant}`: {verdict}; in points of accuracy {', '.join(parts)}."
+        own = {
+            int(row["level"]): row for _, row in study.compared(family, attention=attention, variant=variant).iterrows()
+        }
+        if own:
+            cells.append([f"`{attention} {variant}`", *(_cell(own[level]) if level in own else "" for level in levels)])
+    yield Table(["ladder", *_columns(study, levels)], cells).markdown()
+
+
+def _cell(row: pd.Series) -> str:
+    strong = "**" if row["p_holm"] < SIGNIFICANT else ""
+    return f"{strong}{points(row['difference'])}{strong} ({probability(row['p_holm'])})"
+
+
+def _columns(study: Study, levels: list[int]) -> list[str]:
+    return [f"level {level} ({_density(study, level)})" if level else "dense" for level in levels]
+
+
+def _density(study: Study, level: int) -> str:
+    return f"{percent(study.params.prune.keep**level, 1)} %"
 
 
 def _rewinding(study: Study) -> Iterator[str]:
     for family, against in (
-        ("rewind", "Beside a ladder rewound to initialisation"),
-        ("reinit", "Beside fresh weights"),
-        ("lr_rewind", "Beside trained weights whose schedule alone is rewound"),
-        ("finetune", "Beside fine-tuning"),
+        ("rewind", "Beside a ladder rewound to initialisation significantly"),
+        ("reinit", "Beside fresh weights significantly"),
+        ("lr_rewind", "Beside trained weights whose schedule alone is rewound significantly"),
+        ("finetune", "Beside fine-tuning significantly"),
     ):
-        found = list(_verdicts(study, family))
-        if found:
-            yield f"{against}: {' '.join(found)}"
+        yield from _verdicts(study, family, against)
 
 
 def _stable(study: Study) -> Iterator[str]:
     found = study.barriers()
-    for (attention, variant), own in found.groupby(["attention", "variant"], sort=False):
-        step = study.params.variants[str(variant)].rewind
-        means = own.groupby("level")["error"].mean()
-        names = {level: f"level {level}" if level else "dense" for level in means.index}
-        parts = [f"{names[level]} {100 * error:.1f}" for level, error in means.items()]
-        stable = [names[level] for level, error in means.items() if error < STABLE]
-        bound = f"below {100 * STABLE:.0f} points"
-        said = f"{bound} for {words(stable)}" if stable else f"nowhere {bound}"
-        yield f"`{attention} {variant}`, from step {step}: {said}; barriers in points {', '.join(parts)}."
+    if found.empty:
+        return
+    levels = sorted({int(level) for level in found["level"]})
+    rows, stable, of = [], 0, 0
+    for attention, variant in study.ladders:
+        means = select(found, attention=attention, variant=variant).groupby("level")["error"].mean()
+        if means.empty:
+            continue
+        stable += int((means < STABLE).sum())
+        of += len(means)
+        rows.append(
+            [
+                f"`{attention} {variant}`",
+                str(study.params.variants[variant].rewind),
+                *(f"{100 * means[level]:.1f}" if level in means.index else "" for level in levels),
+            ]
+        )
+    yield (
+        f"The barrier of error between two data orders is below {100 * STABLE:.0f} points in {stable} of "
+        f"{count(of, 'place')}; in points, means over seeds:"
+    )
+    yield Table(["ladder", "from step", *_columns(study, levels)], rows).markdown()
