@@ -1,22 +1,33 @@
-"""Stage certify: of every integer network its code length, its errors on train, and what they say of its true error."""
+"""Stage certify: of every integer network its code length and a bound on its true error; of every mask its bits."""
 
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from integer_tickets.data.corpus import load_corpus
+from integer_tickets.data.corpus import Corpus, load_corpus
 from integer_tickets.data.statistics import text_columns
+from integer_tickets.errors import UserError
 from integer_tickets.evaluation.collect import expected, read_model
 from integer_tickets.evaluation.summary import columns_of
 from integer_tickets.information.certificates import certificate, held_out, losses_of, numbers_of
+from integer_tickets.information.mask_code import buckets, mask_bits
 from integer_tickets.information.symmetry import symmetry_bits
-from integer_tickets.information.ticket_code import code_bits
+from integer_tickets.information.ticket_code import Ticket, code_bits
 from integer_tickets.integer import artefact
 from integer_tickets.integer.engines import engine
-from integer_tickets.params import load_params
+from integer_tickets.model.transformer import initialise
+from integer_tickets.params import Params, load_params
+from integer_tickets.seeds import generator
+from integer_tickets.tickets.masks import density, shuffled
+from integer_tickets.training.state import Masks, load_model, load_state
 from stages.evaluate import rounded, write_table
 from stages.folders import rows_of
+from stages.models import Item, build
 
 ARTIFACTS = Path("artifacts")
 
@@ -32,11 +43,13 @@ def main() -> None:
     frame = pd.read_parquet(ARTIFACTS / "data" / "train.parquet")
     number = numbers_of(frame[text_columns(frame)[0]].tolist(), own.unit)
     found = []
+    prior = _prior(Path(params.train.prior), corpus) if params.train.prior else None
     for entry in expected(params, ARTIFACTS):
         if entry.configuration.stage not in ("quantize", "distill"):
             continue
         ticket = artefact.load(entry.folder / "ticket.safetensors")
-        bits, symmetry = code_bits(ticket.network, ticket.tokenizer), symmetry_bits(ticket.network)
+        bits = code_bits(ticket.network, ticket.tokenizer, prior)
+        symmetry = 0.0 if prior else symmetry_bits(ticket.network)  # a prior ticket names the places
         wrong = run(ticket.network, sentences).argmax(1) != train.labels
         losses = losses_of(wrong, number)
         bound = certificate(losses, len(train), bits.pop("total"), symmetry, own.delta, own.unit)
@@ -47,5 +60,48 @@ def main() -> None:
         parts = {f"bits_{part}": count for part, count in bits.items()}
         found.append(fixed | {name: rounded(value) for name, value in (asdict(bound) | seen | parts).items()})
     write_table(ARTIFACTS / "certificates.csv", found)
+    write_table(ARTIFACTS / "mask_bits.csv", mask_rows(params, corpus))
     best = min(found, key=lambda row: float(row["error"]))
     print(f"{len(found)} certificates; the lowest: {best['name']}, error at most {100 * best['error']:.2f} %")
+
+
+def _prior(folder: Path, corpus: Corpus) -> Ticket:
+    """The ticket that training began with."""
+    found = artefact.load(folder / "ticket.safetensors")
+    if found.tokenizer != corpus.tokenizer:
+        raise UserError(f"train.prior: {folder} reads text by another tokenizer; a hash of the same size is the same")
+    return found.network, found.tokenizer
+
+
+def mask_rows(params: Params, corpus: Corpus) -> Iterator[dict[str, Any]]:
+    """Of every ticket's mask the bits alone, and where the decoder knows weights or another mask in its places."""
+    tickets = [
+        entry
+        for entry in expected(params, ARTIFACTS)
+        if entry.configuration.stage == "prune_rewind"
+        and params.variants[entry.configuration.variant].pattern != "structure"  # what is cut away has no mask
+    ]
+    masks = {entry.name: load_model(entry.folder / "model.safetensors")[1] for entry in tickets}
+    seeds = params.grid.seeds
+    for entry in tickets:
+        own, configuration = masks[entry.name], entry.configuration
+        arrays = {name: mask.numpy() for name, mask in own.items()}
+        model = build(params, corpus, configuration.attention).cpu()
+        initialise(model, generator("initial", entry.seed))
+        ladder = Item(configuration.attention, configuration.variant, entry.seed).ladder("dense")
+        rewind = load_state(ladder / "rewind.safetensors")[0].weights
+        following = replace(entry, seed=seeds[(seeds.index(entry.seed) + 1) % len(seeds)])
+        known = {
+            "initial": buckets({name: model.state_dict()[name].numpy() for name in own}),
+            "rewind": buckets({name: rewind[name].numpy() for name in own}),
+            "seed": _as_contexts(masks[following.name]) if len(seeds) > 1 else None,
+            "shuffled": _as_contexts(shuffled(own, entry.seed)),
+        }
+        row: dict[str, Any] = columns_of(configuration) | {"seed": entry.seed, "density": density(own)}
+        row |= {"size": sum(mask.numel() for mask in own.values()), "alone": mask_bits(arrays)}
+        row |= {f"given_{what}": np.nan if c is None else mask_bits(arrays, c) for what, c in known.items()}
+        yield {name: rounded(value) for name, value in row.items()}
+
+
+def _as_contexts(masks: Masks) -> dict[str, NDArray[np.int64]]:
+    return {name: mask.numpy().astype(np.int64) for name, mask in masks.items()}

@@ -14,7 +14,7 @@ from integer_tickets.data.corpus import Corpus, load_corpus
 from integer_tickets.errors import UserError
 from integer_tickets.model.kernel import available
 from integer_tickets.model.quantized import QuantizedTransformer
-from integer_tickets.model.transformer import LayerSize, Transformer
+from integer_tickets.model.transformer import LayerSize, Transformer, linear_names
 from integer_tickets.params import BLOCK, WEIGHT_BITS, Params, Shape, Variant, embedding_bits, load_params
 from integer_tickets.tickets.structure import sizes_of, units_of
 from integer_tickets.training import processes
@@ -22,6 +22,9 @@ from integer_tickets.training.loop import Schedule
 from integer_tickets.training.state import Masks
 from stages.work import work_folder
 
+CHANGING = ("tokens.weight", "classifier.bias")
+"""What training from a prior network changes beside the weights of linear layers: each number of the rest that changed
+would count in full in the code of the ticket."""
 DATA = Path("artifacts/data")
 PREPARED = [
     DATA / name for name in ("corpus.safetensors", "tokenizer.safetensors", "statistics.json")
@@ -77,7 +80,11 @@ class Job:
     def model(self, masks: Mapping[str, Tensor], weights: str = "float") -> Transformer:
         """An untrained model of the item; of the heads, pairs and neurons that live where these are pruned."""
         sizes = None if self.heads is None or not masks else sizes_of(units_of(masks, self.heads))
-        return build(self.params, self.corpus, self.item.attention, weights, self.item.variant, self.shape, sizes)
+        model = build(self.params, self.corpus, self.item.attention, weights, self.item.variant, self.shape, sizes)
+        if self.params.train.prior:
+            for name, parameter in model.named_parameters():
+                parameter.requires_grad_(name in CHANGING or name in linear_names(model))
+        return model
 
     @property
     def schedule(self) -> Schedule:
@@ -214,6 +221,7 @@ def shape_arguments(
         "hidden": shape.hidden,
         "dropout": shape.dropout,
         "attention": attention,
+        "biases": params.model.biases,
         "signed": params.model.signed,
         "kernel": params.runtime.kernel,
         "isa": params.runtime.isa,

@@ -10,7 +10,7 @@ from integer_tickets.report.figures import save, save_figures
 from integer_tickets.report.headline import metrics
 from integer_tickets.report.information_figures import of_information
 from integer_tickets.report.markdown import report
-from integer_tickets.report.study import Study, read_study
+from integer_tickets.report.study import MEASURED, Study, read_study
 
 ARTIFACTS = Path("artifacts")
 REPORTS = Path("reports")
@@ -18,8 +18,8 @@ REPORTS = Path("reports")
 
 def main() -> None:
     study = read_study(load_params(), ARTIFACTS)
-    write_text(REPORTS / "information.csv", study.tables["information"].to_csv(index=False, lineterminator="\n"))
-    write_text(REPORTS / "certificates.csv", study.tables["certificates"].to_csv(index=False, lineterminator="\n"))
+    for name in MEASURED:
+        write_text(REPORTS / f"{name}.csv", study.tables[name].to_csv(index=False, lineterminator="\n"))
     for name in ("results", "summary", "comparisons"):
         content = (ARTIFACTS / "evaluation" / f"{name}.csv").read_text(encoding="utf-8")
         write_text(REPORTS / f"{name}.csv", content)

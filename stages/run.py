@@ -61,6 +61,7 @@ def main() -> None:
         said = [f"{len(waiting)} items to run, {arguments.jobs} at a time", *cost(waiting, commands, arguments.jobs)]
         print(": ".join(said), flush=True)
     known = known_items()
+    Path("artifacts/controls").mkdir(parents=True, exist_ok=True)  # evaluate depends on it, be it empty
     try:
         if waiting and not run(waiting, arguments.jobs):
             raise SystemExit(1)

@@ -18,6 +18,7 @@ import yaml
 from integer_tickets.errors import UserError
 from integer_tickets.files import replacing, write_text
 from integer_tickets.params import Data, parse_params
+from integer_tickets.report.study import MEASURED
 from stages.judge import judge
 from stages.presets import PRESETS, ROOT, with_preset
 from stages.run import JOBS
@@ -152,8 +153,8 @@ def copy_run(checkout: Path, out: Path) -> None:
         new.mkdir()
         for name in RUN:
             shutil.copy2(checkout / "artifacts" / "evaluation" / name, new / name)
-        for name in ("information.csv", "certificates.csv"):
-            shutil.copy2(checkout / "reports" / name, new / name)
+        for name in MEASURED:
+            shutil.copy2(checkout / "reports" / f"{name}.csv", new / f"{name}.csv")
         shutil.copy2(checkout / "artifacts" / "data" / "statistics.json", new / "statistics.json")
         shutil.copy2(checkout / "params.yaml", new / "params.yaml")
         shutil.rmtree(out, ignore_errors=True)

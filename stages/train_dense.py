@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from integer_tickets.errors import UserError
 from integer_tickets.model.quantized import QuantizedTransformer
 from integer_tickets.model.transformer import initialise, linear_names
 from integer_tickets.params import Params
@@ -11,6 +12,7 @@ from integer_tickets.tickets.structure import structured_names
 from integer_tickets.training.loop import train
 from integer_tickets.training.state import Masks, State, fresh_state, load_state, save_state
 from stages.fit import fit
+from stages.folders import read_float_model
 from stages.models import Item, Job, begin, calibration, level_name
 from stages.work import publish
 
@@ -18,18 +20,31 @@ HEADROOM = 2.0  # grids of activations set at the rewind point must hold what mo
 
 
 def inputs(item: Item, params: Params) -> list[Path]:
-    return []
+    return [Path(params.train.prior)] if params.train.prior else []
 
 
 def main() -> None:
     job = begin("train_dense", inputs, ["train"])
-    start = rewind_point(job)
+    prior = job.params.train.prior
+    start, found = prior_point(job, Path(prior)) if prior else (rewind_point(job), {})
     save_state(job.work / "out" / "rewind.safetensors", start)
     model = job.model({})
     prunable = linear_names(model, job.variant.embedding) if job.heads is None else structured_names(model)
-    masks = dense_masks(start.weights, prunable)
-    fit(job, start, masks, job.work / "out" / level_name(0), job.work / "run", role="dense", level=0, whole=True)
+    masks = dense_masks(start.weights, prunable) | found
+    whole = not found
+    fit(job, start, masks, job.work / "out" / level_name(0), job.work / "run", role="dense", level=0, whole=whole)
     publish(job.work, job.item.ladder("dense"))
+
+
+def prior_point(job: Job, folder: Path) -> tuple[State, Masks]:
+    """The weights, grids and masks of a network found on other data."""
+    weights, masks, _ = read_float_model(folder, "master.safetensors")
+    model = job.model({}, job.variant.weights)
+    own = model.state_dict()
+    if {name: weight.shape for name, weight in weights.items()} != {name: weight.shape for name, weight in own.items()}:
+        raise UserError(f"train.prior: {folder} holds a model of another shape, attention or kind of weights")
+    model.load_state_dict(weights)
+    return fresh_state(model), masks
 
 
 def rewind_point(job: Job) -> State:

@@ -162,7 +162,7 @@ class Language(Block):
 
 
 class Tokenizer(Block):
-    kind: Literal["pieces", "hash", "pretrained"]
+    kind: Literal["pieces", "words", "hash", "pretrained"]
     vocabulary: str = Field(pattern=r"^[^/\\]*$")
     size: int = Field(ge=8, le=65536)
     positions: int = Field(ge=1, le=255)
@@ -191,6 +191,7 @@ class Shape(Block):
 
 
 class Model(Shape):
+    biases: bool
     signed: bool
     power_of_two: bool
     per_channel: bool
@@ -203,6 +204,7 @@ class Train(Block):
     lr: Positive
     warmup: Share
     weight_decay: float = Field(ge=0)
+    prior: str
 
 
 class Prune(Block):
@@ -330,6 +332,8 @@ class Params(Block):
                     raise ValueError(f"{where}.levels: level {part.level} lies in {segment!r}, not in {part.segment!r}")
             if len({part.level for part in levels}) < len(levels):
                 raise ValueError(f"{where}.levels names a level twice")
+        if self.tokenizer.kind == "words" and self.data.source != "builtin":
+            raise ValueError("tokenizer.kind = words: those of the built-in language, so data.source must be builtin")
         if any(part.level == 0 for part in self.controls.levels):
             raise ValueError("controls.levels: level 0 is dense and has no mask to compare with")
         if any(part.level == 0 for part in self.transfer.levels):
@@ -355,6 +359,10 @@ class Params(Block):
                 raise ValueError(
                     f"variants.{name}: heads, pairs and neurons of integers are cut with model.per_channel = false"
                 )
+            if self.train.prior and (self.variants[name].weights == "float" or self.variants[name].rewind):
+                raise ValueError(f"variants.{name}: with train.prior weights are integers, and rewind is 0")
+        if self.train.prior and len(self.grid.attentions) > 1:
+            raise ValueError("grid.attentions: with train.prior only that of the prior network")
         quantized = {part.level for part in self.quantize.levels}
         for part in self.distill.levels:
             if part.level not in quantized:

@@ -1,6 +1,7 @@
 """A ticket's code: decoded to the same tensors, its stream as long as its bits say."""
 
 import math
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from integer_tickets.data.grammar import vocabulary_words
 from integer_tickets.information.coder import (
     Ideal,
     Reader,
@@ -16,12 +18,15 @@ from integer_tickets.information.coder import (
     adaptive_bits,
     choice,
     enumerative_bits,
+    following,
     number,
     numbers,
 )
 from integer_tickets.information.ticket_code import PARTS, code_bits, decode, encode
 from integer_tickets.integer.artefact import load, serialize
 from integer_tickets.integer.conformance import KIT, TICKET
+from integer_tickets.integer.network import Table, roles
+from integer_tickets.integer.rounding import half
 from integer_tickets.integer.tokenizer import Tokenizer
 from tests.integer.conftest import KINDS, SHAPES, build_network, build_tokenizer
 
@@ -46,6 +51,18 @@ def test_a_number_comes_back(value):
     bits, _, read = lengths_and_back(number, value)
     assert read == value
     assert bits == pytest.approx(math.log2(33) + max(value.bit_length() - 1, 0))
+
+
+@given(st.lists(st.integers(0, 3), max_size=80), st.integers(0, 2**32))
+def test_symbols_behind_earlier_ones_come_back(values, seed):
+    values = np.array(values, np.int64)
+    random = np.random.default_rng(seed)
+    earlier = np.array([random.integers(-1, i) if i else -1 for i in range(len(values))], np.int64)
+    bits, stream, read = lengths_and_back(lambda c, v: following(c, v, earlier, 4), values)
+    contexts = np.where(earlier < 0, 0, values[earlier] + 1) if len(values) else earlier
+    known, _, _ = lengths_and_back(lambda c, v: adaptive(c, v, contexts, 4), values)
+    assert (read == values).all() and stream <= bits + 64
+    assert bits == pytest.approx(known)
 
 
 @given(st.lists(st.integers(0, 8), max_size=80), st.integers(0, 2**32))
@@ -97,8 +114,73 @@ def test_random_tickets_come_back(attention, shape, extreme):
 def test_a_hash_takes_no_bits_for_words():
     network = build_network(0)
     tokenizer = Tokenizer("hash", (), (), 60, 20)
-    assert code_bits(network, tokenizer)["tokenizer"] == 1
+    assert code_bits(network, tokenizer)["tokenizer"] == pytest.approx(math.log2(3))
     assert decode(encode(network, tokenizer), network.labels)[1] == tokenizer
+
+
+def test_words_that_everybody_knows_take_no_bits():
+    words = tuple(word.encode() for word in vocabulary_words(100))
+    tokenizer = Tokenizer("pieces", words, (False,) * len(words), 3 + len(words), 20)
+    network = build_network(0, vocabulary=3 + len(words))
+    assert code_bits(network, tokenizer)["tokenizer"] == pytest.approx(math.log2(3))
+    assert decode(encode(network, tokenizer), network.labels)[1] == tokenizer
+    other = Tokenizer("pieces", words[::-1], tokenizer.continues, tokenizer.size, 20)
+    assert code_bits(network, other)["tokenizer"] > 1000
+    assert decode(encode(network, other), network.labels)[1] == other
+
+
+def test_rows_that_resemble_the_one_above_take_fewer_bits():
+    random = np.random.default_rng(0)
+    row, other = random.integers(-1, 2, (2, 40))
+    alike = np.where(random.random((60, 40)) < 0.9, row, other)
+    tokens = Table(alike.astype(np.int8), None, 2, 0)
+    mixed = Table(random.permuted(alike, axis=1).astype(np.int8), None, 2, 0)
+    network = build_network(0, d=40)
+    bits, shuffled = (
+        code_bits(replace(network, tokens=table), build_tokenizer(60, 20))["embedding"] for table in (tokens, mixed)
+    )
+    assert bits < 0.8 * shuffled
+
+
+def test_biases_of_zero_take_next_to_nothing():
+    """Every bias holds half a step for rounding, which is no news."""
+    network = build_network(0)
+    layers = tuple(
+        replace(layer, **{name: _without_bias(getattr(layer, name)) for name in roles(layer.attention)})
+        for layer in network.layers
+    )
+    plain = replace(network, layers=layers, classifier=_without_bias(network.classifier))
+    tokenizer = build_tokenizer(60, 20)
+    count = sum(len(linear.bias) for _, linear in network.linears())
+    assert code_bits(plain, tokenizer)["biases"] < count / 2 < code_bits(network, tokenizer)["biases"] / 8
+    assert serialize(*decode(encode(plain, tokenizer), plain.labels), {}) == serialize(plain, tokenizer, {})
+
+
+def _without_bias(linear):
+    return replace(linear, bias=np.full_like(linear.bias, half(linear.rule) if linear.rule else 0))
+
+
+@pytest.mark.parametrize("bits", [8, 4, 2])
+def test_beside_a_prior_ticket_only_what_differs_takes_bits(bits):
+    before = build_network(0, bits=bits, density=0.3), build_tokenizer(60, 20)
+    same = code_bits(*before, before)["total"]
+    assert same < 0.05 * code_bits(*before)["total"]
+    weight = before[0].tokens.weight.copy()
+    changed = np.argwhere(weight > 0)[:10]
+    weight[tuple(changed.T)] *= -1
+    network = replace(before[0], tokens=replace(before[0].tokens, weight=weight))
+    ticket = network, before[1]
+    assert same < code_bits(*ticket, before)["total"] < same + 10 * 20
+    words = encode(*ticket, before)
+    assert serialize(*decode(words, network.labels, before), {}) == serialize(*ticket, {})
+
+
+def test_a_prior_ticket_of_another_shape_does_no_harm():
+    before = build_network(1, "softmax", layers=1, hidden=16), Tokenizer("hash", (), (), 60, 20)
+    ticket = build_network(0), build_tokenizer(60, 20)
+    alone = code_bits(*ticket)["total"]
+    assert code_bits(*ticket, before)["total"] < 1.01 * alone + 64
+    assert serialize(*decode(encode(*ticket, before), ticket[0].labels, before), {}) == serialize(*ticket, {})
 
 
 def test_the_kit_comes_back_in_less_than_its_file():

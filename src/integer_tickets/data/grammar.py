@@ -181,6 +181,15 @@ def categories(nesting: int, distractors: float) -> tuple[str, Categories]:
 
 
 @cache
+def vocabulary_words(vocabulary: int) -> tuple[str, ...]:
+    """Every word that a sentence can have, those of `lists` in their order, then those of the templates."""
+    listed, (_, templates) = lists(vocabulary), categories(MAX_NESTING, 0.5)
+    names = (part.name for rule in templates.values() for _, parts in rule for part in parts)
+    literal = sorted({name for name in names if name not in listed and name not in templates})
+    return (*(word for columns in listed.values() for column in columns for word in column), *literal)
+
+
+@cache
 def lists(vocabulary: int) -> dict[str, tuple[tuple[str, ...], ...]]:
     """The words of each list: (positive, negative), or one tuple if neutral.
 

@@ -1,4 +1,4 @@
-"""The pieces of a tokenizer: learned from train text, or a pretrained vocabulary cut to it."""
+"""The pieces of a tokenizer: learned from train text, a pretrained vocabulary cut to it, or a list of words."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -13,16 +13,23 @@ _Piece = tuple[bytes, bool]
 def learn_tokenizer(
     texts: Iterable[str], kind: str, size: int, positions: int, vocabulary: Iterable[str] = ()
 ) -> Tokenizer:
-    """A tokenizer with at most `size` ids, learned from `texts`; for the kind `hash` there is nothing to learn.
+    """A tokenizer with at most `size` ids, learned from `texts`; there is nothing to learn for the kinds `hash` and
+    `words`, which are those of `vocabulary` in its order.
 
     For the kind `pieces` they are the byte pairs of Sennrich, Haddow and Birch (2016) over the words of the normaliser;
     for `pretrained` those lines of the WordPiece `vocabulary` ("##" marks a continuing piece) that encode the texts
     most often. Either way only as far as encoding the texts uses them, and with every single byte seen, as beginning or
     continuing a word as it was seen, so that no word of the texts is unknown. Both give a tokenizer of the kind
-    `pieces`; the same texts give the same pieces. Raises UserError if `size` has no room for the single bytes.
+    `pieces`; the same texts give the same pieces. Raises UserError if `size` has no room for the single bytes, or for
+    the words.
     """
     if kind == "hash":
         return Tokenizer("hash", (), (), size, positions)
+    if kind == "words":
+        listed = tuple(word.encode() for word in vocabulary)
+        if FIRST_PIECE + len(listed) > size:
+            raise UserError(f"tokenizer.size = {size}: the words and reserved ids are {FIRST_PIECE + len(listed)}")
+        return Tokenizer("pieces", listed, (False,) * len(listed), FIRST_PIECE + len(listed), positions)
     # Longer words are unknown whatever the pieces.
     lines = [[word for word in words(text) if len(word) <= LONGEST_WORD] for text in texts]
     counts = Counter(word for line in lines for word in line)

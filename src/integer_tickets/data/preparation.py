@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from integer_tickets.data.corpus import SPLITS, Corpus, encode, save_corpus
 from integer_tickets.data.files import load_vocabulary
+from integer_tickets.data.grammar import vocabulary_words
 from integer_tickets.data.learning import learn_tokenizer
 from integer_tickets.data.sources import read
 from integer_tickets.data.splits import cut
@@ -21,7 +23,11 @@ def prepare(params: Params) -> tuple[dict[str, DataFrame], Corpus]:
     """Read, cut and encode the corpus of `params`: the rows of each split, and the same as token ids."""
     data = params.data
     wanted = params.tokenizer
-    vocabulary = load_vocabulary(Path(data.folder, wanted.vocabulary)) if wanted.kind == "pretrained" else []
+    vocabulary: Sequence[str] = []
+    if wanted.kind == "pretrained":
+        vocabulary = load_vocabulary(Path(data.folder, wanted.vocabulary))
+    elif wanted.kind == "words":
+        vocabulary = vocabulary_words(params.language.vocabulary)
     source = read(data, params.language, wanted.vocabulary)
     fractions = {"selection": data.selection, "validation": data.validation}
     cut_splits, units = cut(source.splits, fractions, data.seed)

@@ -7,7 +7,7 @@ symbols alone, those of all messages sum to at most 1: lengths need not be whole
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import constriction
@@ -18,6 +18,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 CLASSES = 33  # of numbers by their length in bits, 0 to 32
+RARE = 1 / 16  # what is expected of a symbol that was not seen yet, where few of many will be
 
 
 class Coder(Protocol):
@@ -90,7 +91,7 @@ def number(coder: Coder, value: int | None) -> int:
 
 def numbers(coder: Coder, values: Integers | None, count: int) -> Integers:
     """`count` signed numbers whose lengths in bits are learned on the way; a sign where a number is not 0."""
-    seen = np.full(CLASSES, 0.5)
+    seen = np.full(CLASSES, RARE)
     found = np.zeros(count, np.int64)
     for i in range(count):
         value = None if values is None else int(values[i])
@@ -107,9 +108,29 @@ def adaptive(coder: Coder, values: Integers | None, contexts: Integers, alphabet
 
     A symbol seen c times among m has the probability (c + alpha) / (m + alphabet alpha) (Krichevsky, Trofimov, 1981).
     """
-    seen = np.full((int(contexts.max(initial=0)) + 1, alphabet), alpha)
-    found = np.zeros(len(contexts), np.int64)
-    for i, context in enumerate(contexts.tolist()):
+    found, count = np.zeros(len(contexts), np.int64), int(contexts.max(initial=0)) + 1
+    return _adaptive(coder, values, contexts.tolist(), count, alphabet, alpha, found)
+
+
+def following(coder: Coder, values: Integers | None, earlier: Integers, alphabet: int) -> Integers:
+    """Symbols as above, each in the context of an earlier one: earlier (n,) says which, -1 where there is none."""
+    found = np.zeros(len(earlier), np.int64)
+    contexts = (int(found[i]) + 1 if i >= 0 else 0 for i in earlier.tolist())
+    return _adaptive(coder, values, contexts, alphabet + 1, alphabet, 0.5, found)
+
+
+def _adaptive(
+    coder: Coder,
+    values: Integers | None,
+    contexts: Iterable[int],
+    count: int,
+    alphabet: int,
+    alpha: float,
+    found: Integers,
+) -> Integers:
+    """Fills `found`, from which contexts may be drawn on the way."""
+    seen = np.full((count, alphabet), alpha)
+    for i, context in enumerate(contexts):
         symbol = coder.symbol(None if values is None else int(values[i]), seen[context])
         seen[context, symbol] += 1
         found[i] = symbol

@@ -1,17 +1,33 @@
 """The code length of a ticket: a self-delimiting code of an integer network and its tokenizer, decoded to the same.
 
 What every ticket shares is the decoder's and costs nothing: the order of the parts, the tables of lengths and of exp,
-zero points, the names of the labels. All else is in the code, the vocabulary too. What finding the ticket took (epochs,
-levels, a teacher, how many were tried) is not, since a bound from the length holds for all tickets at once.
+zero points, the names of the labels, the words of the built-in language. All else is in the code, any other
+vocabulary too. What finding the ticket took (epochs,
+levels, a teacher, how many were tried) is not, since a bound from the length holds for all tickets at once. A ticket
+that was found on other data may be the decoder's, too: then a message says what differs from this prior ticket.
 """
 
+from collections.abc import Callable
 from dataclasses import fields
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from integer_tickets.information.coder import Coder, Ideal, Reader, Writer, adaptive, choice, measured, number, numbers
+from integer_tickets.data.grammar import CONTENT_WORDS, vocabulary_words
+from integer_tickets.information.coder import (
+    RARE,
+    Coder,
+    Ideal,
+    Reader,
+    Writer,
+    adaptive,
+    choice,
+    number,
+    numbers,
+)
+from integer_tickets.information.forms import neighbours, symbols
 from integer_tickets.integer.network import (
     WEIGHT_BITS,
     Inhibitor,
@@ -24,31 +40,38 @@ from integer_tickets.integer.network import (
     shapes,
     weight_range,
 )
-from integer_tickets.integer.rounding import Rule, exp_table, length_table
+from integer_tickets.integer.rounding import Rule, exp_table, half, length_table
 from integer_tickets.integer.tokenizer import FIRST_PIECE, Tokenizer
 
 PARTS = ("masks", "values", "scales", "biases", "embedding", "tokenizer", "header")
 LETTERS = 256
-RARE = 1 / 16  # of letters: how much is expected of one that was not seen yet
+HASH, WORDS, PIECES, PRIOR = range(4)  # kinds of vocabularies; the last of the prior ticket's
+
+Ticket = tuple[IntegerNetwork, Tokenizer]
+Integers = NDArray[np.int64]
 
 
-def code_bits(network: IntegerNetwork, tokenizer: Tokenizer) -> dict[str, float]:
-    """Bits of each of PARTS, and their `total`: -log2 of the ticket's probability."""
+def code_bits(network: IntegerNetwork, tokenizer: Tokenizer, prior: Ticket | None = None) -> dict[str, float]:
+    """Bits of each of PARTS, and their `total`: -log2 of the ticket's probability.
+
+    prior: a ticket that the decoder has, as it was found on other data; then most of the bits are those of what differs
+    from it.
+    """
     counted = dict.fromkeys(PARTS, 0.0)
-    _ticket(_Parts(Ideal(), counted), (network, tokenizer))
+    _ticket(_Parts(Ideal(), counted), (network, tokenizer), prior)
     return counted | {"total": sum(counted.values())}
 
 
-def encode(network: IntegerNetwork, tokenizer: Tokenizer) -> NDArray[np.uint32]:
+def encode(network: IntegerNetwork, tokenizer: Tokenizer, prior: Ticket | None = None) -> NDArray[np.uint32]:
     """The stream, in words of 32 bits."""
     writer = Writer()
-    _ticket(_Parts(writer), (network, tokenizer))
+    _ticket(_Parts(writer), (network, tokenizer), prior)
     return writer.words
 
 
-def decode(words: NDArray[np.uint32], labels: tuple[str, ...]) -> tuple[IntegerNetwork, Tokenizer]:
+def decode(words: NDArray[np.uint32], labels: tuple[str, ...], prior: Ticket | None = None) -> Ticket:
     """The ticket of a stream; its classes are named `labels`, which carry no information."""
-    network, tokenizer = _ticket(_Parts(Reader(words)), None)
+    network, tokenizer = _ticket(_Parts(Reader(words)), None, prior)
     named = {f.name: getattr(network, f.name) for f in fields(network)} | {"labels": labels}
     return IntegerNetwork(**named), tokenizer
 
@@ -74,53 +97,89 @@ def _get(source: Any, name: str) -> Any:
     return source
 
 
-def _ticket(coder: _Parts, source: tuple[IntegerNetwork, Tokenizer] | None) -> tuple[IntegerNetwork, Tokenizer]:
+def _ticket(coder: _Parts, source: Ticket | None, prior: Ticket | None) -> Ticket:
     network, tokenizer = source or (None, None)
+    before, words_before = prior or (None, None)
     coder.part = "header"
-    vocabulary, width, heads, classes, depth = (
-        number(coder, None if network is None else size(network))
-        for size in (
-            lambda n: len(n.tokens.weight), lambda n: n.width, lambda n: n.heads, lambda n: len(n.labels),
-            lambda n: len(n.layers),
-        )
-    )  # fmt: skip
-    positions = number(coder, None if network is None else len(network.positions.weight))
-    pool_gain, *logit = (number(coder, _get(network, n)) for n in ("pool_gain", "logit_multiplier", "logit_shift"))
-    tokens = _table(coder, _get(network, "tokens"), (vocabulary, width), "embedding")
-    places = _table(coder, _get(network, "positions"), (positions, width), "embedding")
-    layers = tuple(
-        _layer(coder, None if network is None else network.layers[i], width, width // heads) for i in range(depth)
+
+    def shared(size: Callable[[IntegerNetwork], int]) -> int:
+        known, earlier = (None if own is None else size(own) for own in (network, before))
+        return _number(coder, known, earlier)
+
+    vocabulary, width, heads = (
+        shared(lambda n: len(n.tokens.weight)),
+        shared(lambda n: n.width),
+        shared(lambda n: n.heads),
     )
-    classifier = _linear(coder, _get(network, "classifier"), (classes, width), None)
+    classes, depth = shared(lambda n: len(n.labels)), shared(lambda n: len(n.layers))
+    positions, pool_gain = shared(lambda n: len(n.positions.weight)), shared(lambda n: n.pool_gain)
+    logit = shared(lambda n: n.logit_multiplier), shared(lambda n: n.logit_shift)
+    tokens = _table(coder, _get(network, "tokens"), _get(before, "tokens"), (vocabulary, width))
+    places = _table(coder, _get(network, "positions"), _get(before, "positions"), (positions, width))
+    layers = tuple(
+        _layer(
+            coder,
+            None if network is None else network.layers[i],
+            None if before is None or i >= len(before.layers) else before.layers[i],
+            width,
+            width // heads,
+        )
+        for i in range(depth)
+    )
+    classifier = _linear(coder, _get(network, "classifier"), _get(before, "classifier"), (classes, width), None)
     multiplier, shift = length_table(positions)
     decoded = IntegerNetwork(
         tokens, places, layers, classifier, pool_gain, multiplier, shift, heads,
         tuple(map(str, range(classes))), *logit,
     )  # fmt: skip
-    return decoded, _tokenizer(coder, tokenizer, vocabulary, positions)
+    return decoded, _tokenizer(coder, tokenizer, words_before, vocabulary, positions)
 
 
-def _layer(coder: _Parts, source: Layer | None, width: int, head_width: int) -> Layer:
+def _as_before(coder: Coder, source: Any, before: Any) -> bool:
+    """Whether something is as in the prior ticket; no question where there is none."""
+    if before is None:
+        return False
+    return bool(choice(coder, None if source is None else bool(np.array_equal(source, before)), 2))
+
+
+def _number(coder: Coder, source: int | None, before: int | None) -> int:
+    return before if _as_before(coder, source, before) and before is not None else number(coder, source)
+
+
+def _numbers(
+    coder: Coder, source: NDArray[np.int32] | None, before: NDArray[np.int32] | None, count: int
+) -> NDArray[np.int32]:
+    if _as_before(coder, source, before) and before is not None:
+        return before
+    return numbers(coder, None if source is None else source.astype(np.int64), count).astype(np.int32)
+
+
+def _layer(coder: _Parts, source: Layer | None, before: Layer | None, width: int, head_width: int) -> Layer:
     coder.part = "header"
-    heads, pairs = number(coder, _get(source, "heads")), number(coder, _get(source, "pairs"))
-    hidden = number(coder, None if source is None else len(source.up.weight))
-    attention = _attention(coder, _get(source, "attention"), heads)
+    heads, pairs = (_number(coder, _get(source, name), _get(before, name)) for name in ("heads", "pairs"))
+    hidden = _number(coder, *(None if own is None else len(own.up.weight) for own in (source, before)))
+    attention = _attention(coder, _get(source, "attention"), _get(before, "attention"), heads)
     expected = shapes(width, heads * pairs, heads * head_width, hidden)
     parts = {
-        name: _linear(coder, _get(source, name), expected[name], role.zero)
+        name: _linear(coder, _get(source, name), _get(before, name), expected[name], role.zero)
         for name, role in roles(attention).items()
     }  # fmt: skip
     return Layer(**parts, attention=attention)
 
 
-def _attention(coder: _Parts, source: Inhibitor | Softmax | None, heads: int) -> Inhibitor | Softmax:
+def _attention(
+    coder: _Parts, source: Inhibitor | Softmax | None, before: Inhibitor | Softmax | None, heads: int
+) -> Inhibitor | Softmax:
     coder.part = "header"
     softmax = choice(coder, None if source is None else isinstance(source, Softmax), 2)
     gain = choice(coder, _get(source, "gain"), 9)
     signed = 0 if softmax else choice(coder, _get(source, "signed"), 2)
     coder.part = "scales"
+    alike = before is not None and isinstance(before, Softmax) == softmax
     names = ("pre_shift", "multiplier", "shift") if softmax else ("multiplier", "offset", "shift")
-    one, two, three = (numbers(coder, _get(source, name), heads).astype(np.int32) for name in names)
+    one, two, three = (
+        _numbers(coder, _get(source, name), _get(before, name) if alike else None, heads) for name in names
+    )
     if not softmax:
         return Inhibitor(one, two, three, gain, bool(signed))
     table = _get(source, "table")
@@ -130,67 +189,88 @@ def _attention(coder: _Parts, source: Inhibitor | Softmax | None, heads: int) ->
     return Softmax(one, two, three, gain, own)
 
 
-def _table(coder: _Parts, source: Table | None, shape: tuple[int, int], part: str) -> Table:
+def _table(coder: _Parts, source: Table | None, before: Table | None, shape: tuple[int, int]) -> Table:
     coder.part = "header"
     shift = choice(coder, _get(source, "shift"), 16)
-    return Table(**_matrix(coder, source, shape, part, part), shift=shift)
+    return Table(**_matrix(coder, source, before, shape, "embedding", "embedding", rows_stay=True), shift=shift)
 
 
-def _linear(coder: _Parts, source: Linear | None, shape: tuple[int, int], zero: int | None) -> Linear:
-    matrix = _matrix(coder, source, shape, "masks", "values")
+def _linear(
+    coder: _Parts, source: Linear | None, before: Linear | None, shape: tuple[int, int], zero: int | None
+) -> Linear:
+    matrix = _matrix(coder, source, before, shape, "masks", "values")
+    rule = None if zero is None else _rule(coder, _get(source, "rule"), _get(before, "rule"), shape[0], zero)
     coder.part = "biases"
-    bias = numbers(coder, _get(source, "bias"), shape[0]).astype(np.int32)
-    if zero is None:
-        return Linear(**matrix, bias=bias, rule=None)
+    rounding = 0 if rule is None else half(rule)  # in every bias
+    own, earlier = (None if linear is None else linear.bias - rounding for linear in (source, before))
+    bias = _numbers(coder, own, earlier, shape[0]) + rounding
+    return Linear(**matrix, bias=bias.astype(np.int32), rule=rule)
+
+
+def _rule(coder: _Parts, source: Rule | None, before: Rule | None, outputs: int, zero: int) -> Rule:
     coder.part = "scales"
-    rule = _get(source, "rule")
-    pre_shift, shift = choice(coder, _get(rule, "pre_shift"), 32), choice(coder, _get(rule, "shift"), 31)
-    each = choice(coder, None if rule is None else len(rule.multiplier) > 1, 2)
-    multiplier = numbers(coder, _get(rule, "multiplier"), shape[0] if each else 1).astype(np.int32)
-    return Linear(**matrix, bias=bias, rule=Rule(pre_shift, multiplier, shift, zero))
+    names = ("pre_shift", "multiplier", "shift")
+    numbers_of = [
+        None if rule is None else np.concatenate([np.atleast_1d(_get(rule, n)) for n in names])
+        for rule in (source, before)
+    ]
+    if _as_before(coder, *numbers_of) and before is not None:
+        return before
+    pre_shift, shift = choice(coder, _get(source, "pre_shift"), 32), choice(coder, _get(source, "shift"), 31)
+    each = choice(coder, None if source is None else len(source.multiplier) > 1, 2)
+    multiplier = _numbers(coder, _get(source, "multiplier"), None, outputs if each else 1)
+    return Rule(pre_shift, multiplier, shift, zero)
 
 
 def _matrix(
-    coder: _Parts, source: Table | Linear | None, shape: tuple[int, int], masks: str, values: str
+    coder: _Parts,
+    source: Table | Linear | None,
+    before: Table | Linear | None,
+    shape: tuple[int, int],
+    masks: str,
+    values: str,
+    rows_stay: bool = False,
 ) -> dict[str, Any]:
-    """The mask, then the weights that live."""
+    """The mask, then the weights that live. Rows of a table stay where they are, outputs of a layer may swap places."""
     coder.part = "header"
     bits = WEIGHT_BITS[choice(coder, None if source is None else WEIGHT_BITS.index(source.bits), len(WEIGHT_BITS))]
     pruned = choice(coder, None if source is None else source.mask is not None, 2)
+    if before is not None and (before.weight.shape != shape or before.bits != bits):
+        before = None
     mask = np.ones(shape, bool)
     if pruned:
         coder.part = masks
         known = None if source is None or source.mask is None else source.mask.reshape(-1).astype(np.int64)
-        mask = adaptive(coder, known, np.zeros(mask.size, int), 2).astype(bool).reshape(shape)
+        earlier = _get(before, "mask")
+        beside = None if earlier is None else earlier.reshape(-1).astype(np.int64)
+        above = neighbours(mask) if rows_stay else None
+        mask = symbols(coder, known, mask.size, 2, above, beside).astype(bool).reshape(shape)
     coder.part = values
     low, high = weight_range(bits)
-    living = None if source is None else source.weight[mask].astype(np.int64)
-    weight = np.zeros(shape, np.int8)
-    weight[mask] = _weights(coder, living, int(mask.sum()), low, high)
+    living = None if source is None else source.weight[mask].astype(np.int64) - low
+    beside = None if before is None else before.weight[mask].astype(np.int64) - low
+    weight, above = np.zeros(shape, np.int8), neighbours(mask) if rows_stay else None
+    weight[mask] = symbols(coder, living, int(mask.sum()), high - low + 1, above, beside) + low
     return {"weight": weight, "mask": mask if pruned else None, "bits": bits}
 
 
-def _weights(coder: Coder, source: NDArray[np.int64] | None, count: int, low: int, high: int) -> NDArray[np.int64]:
-    """By the frequency of each value, or of each length in bits: where there are few, 256 values are not learned."""
+def _tokenizer(
+    coder: _Parts, source: Tokenizer | None, before: Tokenizer | None, size: int, positions: int
+) -> Tokenizer:
+    """A fixed hash, the words of the built-in language, its pieces, or those of the prior ticket.
 
-    def by_value(own: Coder) -> NDArray[np.int64]:
-        known = None if source is None else source - low
-        return adaptive(own, known, np.zeros(count, int), high - low + 1) + low
-
-    def by_length(own: Coder) -> NDArray[np.int64]:
-        return numbers(own, source, count)
-
-    forms = by_value, by_length
-    shorter = None if source is None else int(np.argmin([measured(form) for form in forms]))
-    return forms[choice(coder, shorter, len(forms))](coder)
-
-
-def _tokenizer(coder: _Parts, source: Tokenizer | None, size: int, positions: int) -> Tokenizer:
-    """A fixed hash, or its pieces: of each the length and whether it continues a word, then all letters in a row."""
+    Of pieces the lengths and whether they continue a word, then all letters in a row.
+    """
     coder.part = "tokenizer"
-    hashed = choice(coder, None if source is None else source.kind == "hash", 2)
-    if hashed:
+    kinds = 3 if before is None else 4
+    kind = choice(coder, None if source is None else PRIOR if source == before else _kind(source), kinds)
+    if kind == PRIOR and before is not None:
+        return before
+    if kind == HASH:
         return Tokenizer("hash", (), (), size, positions)
+    if kind == WORDS:
+        listed = _lists()[size - FIRST_PIECE]
+        return Tokenizer("pieces", listed, (False,) * len(listed), size, positions)
     count = size - FIRST_PIECE
     once = np.zeros(count, int)
     flags = adaptive(coder, None if source is None else np.array(source.continues, np.int64), once, 2)
@@ -201,3 +281,17 @@ def _tokenizer(coder: _Parts, source: Tokenizer | None, size: int, positions: in
     ends = np.cumsum(lengths)
     pieces = tuple(letters[end - length : end] for end, length in zip(ends, lengths, strict=True))
     return Tokenizer("pieces", pieces, tuple(flags.astype(bool).tolist()), size, positions)
+
+
+def _kind(source: Tokenizer) -> int:
+    if source.kind == "hash":
+        return HASH
+    listed = not any(source.continues) and _lists().get(len(source.pieces)) == source.pieces
+    return WORDS if listed else PIECES
+
+
+@cache
+def _lists() -> dict[int, tuple[bytes, ...]]:
+    """The lists of words that the built-in language can have, by their length."""
+    lists = (tuple(word.encode() for word in vocabulary_words(size)) for size in range(1, CONTENT_WORDS + 1))
+    return {len(words): words for words in lists}

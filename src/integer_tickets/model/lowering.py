@@ -61,7 +61,7 @@ def lower(model: QuantizedTransformer, masks: Mapping[str, Tensor], labels: Sequ
     token_mask = _mask(masks.get("tokens.weight"))
     return IntegerNetwork(
         tokens=Table(token_weight, token_mask, model.embedding_bits, int(model.token_shift)),
-        positions=Table(_int8(places), None, 8, int(model.position_shift)),
+        positions=Table(_int8(places), _mask(masks.get("positions.weight")), 8, int(model.position_shift)),
         layers=tuple(layers),
         classifier=classifier,
         pool_gain=int(model.pool_gain),

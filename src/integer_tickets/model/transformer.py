@@ -153,7 +153,8 @@ class Transformer(nn.Module):
     """ids (batch, n) int64 right-padded, counts (batch,) tokens -> logits (batch, classes).
 
     With `rows`, ids number these instead of the rows of the token table, which then takes no part in the graph.
-    A head is width / heads wide. sizes: those of the layers, where they are not the same in all.
+    A head is width / heads wide. sizes: those of the layers, where they are not the same in all. Without `biases` all
+    biases stay 0.
     """
 
     def __init__(
@@ -168,6 +169,7 @@ class Transformer(nn.Module):
         hidden: int,
         dropout: float,
         attention: str,
+        biases: bool = True,
         signed: bool = True,
         kernel: str = "fused",
         isa: str = "avx2",
@@ -186,6 +188,9 @@ class Transformer(nn.Module):
             for own in ([dense] * layers if sizes is None else sizes)
         )
         self.classifier = nn.Linear(width, classes)
+        for name, parameter in self.named_parameters():
+            if name.endswith(".bias") and not biases:
+                parameter.requires_grad_(False).zero_()
         self.dropout = Dropout(dropout)
         self.observe: Callable[[str, Tensor], None] | None = None
 
@@ -240,6 +245,6 @@ def initialise(model: Transformer, random: np.random.Generator) -> None:
 
 
 def linear_names(model: Transformer, embedding: bool = False) -> list[str]:
-    """Names of the weights that pruning may touch: every linear layer, and the token table if asked."""
-    spared = {"positions.weight"} if embedding else {"positions.weight", "tokens.weight"}
+    """Names of the weights that pruning may touch: every linear layer, the tables if asked."""
+    spared = () if embedding else ("positions.weight", "tokens.weight")
     return [name for name, _ in model.named_parameters() if name.endswith(".weight") and name not in spared]

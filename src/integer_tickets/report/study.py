@@ -13,6 +13,8 @@ from integer_tickets.params import Params
 from integer_tickets.tickets.connectivity import barrier
 
 TABLES = ["summary", "comparisons", "training", "overlaps", "lines", "operations", "bits", "zeros", "confusion"]
+MEASURED = ("information", "certificates", "mask_bits")
+"""Tables of the stages analyze and certify."""
 ASIDE = ("controls", "transfer", "connectivity", "supermask")
 """Stages whose models stand beside the ladder."""
 TEXT = [
@@ -156,6 +158,7 @@ def read_study(params: Params, artifacts: Path) -> Study:
         {name: read_table(evaluation / f"{name}.csv") for name in TABLES}
         | {
             "certificates": read_table(artifacts / "certificates.csv"),
+            "mask_bits": read_table(artifacts / "mask_bits.csv"),
             "information": pd.concat(map(read_table, sorted((artifacts / "information").glob("*.csv")))),
         },
     )
