@@ -1,19 +1,22 @@
 """Stage analyze: what the layers of an item's integer networks keep of the label and the rest, and what flips them."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
+from numpy.typing import NDArray
 
-from integer_tickets.data.batches import Split
+from integer_tickets.data.batches import Split, evaluation_batches, pad
 from integer_tickets.data.corpus import Corpus, load_corpus
 from integer_tickets.data.enumerable import enumeration, text_of
 from integer_tickets.data.statistics import text_columns
-from integer_tickets.evaluation.collect import expected
+from integer_tickets.evaluation.collect import Configuration, expected
 from integer_tickets.evaluation.summary import columns_of
-from integer_tickets.information.analysis import Row, Settings, Texts, analysis, exact
+from integer_tickets.information.analysis import Row, Settings, Texts, analysis, exact, floats
 from integer_tickets.information.robustness import (
     robustness,
     substitutions,
@@ -23,11 +26,14 @@ from integer_tickets.information.robustness import (
 from integer_tickets.integer import artefact, torch_engine
 from integer_tickets.integer.artefact import Artefact
 from integer_tickets.integer.engines import text_logits
+from integer_tickets.model.transformer import Transformer
 from integer_tickets.params import Params, load_params
 from integer_tickets.seeds import generator
+from integer_tickets.tickets.structure import sizes_of, units_of
+from integer_tickets.training.state import load_tensors
 from stages.evaluate import rounded, write_table
-from stages.folders import rows_of
-from stages.models import item_from_arguments, prepare_torch
+from stages.folders import read_float_model, rows_of
+from stages.models import TEACHER, Item, build, item_from_arguments, prepare_torch
 
 ARTIFACTS = Path("artifacts")
 
@@ -41,28 +47,87 @@ def main() -> None:
     train, held_out = (_sample(corpus.splits[name], name, params) for name in ("train", headline))
     settings = Settings(params.analyze.orders, params.evaluate.bootstrap, params.evaluate.confidence)
     texts, streams = _texts(headline, params), _streams(params)
+    teacher = _teacher(train, held_out, headline)
     found: list[dict[str, Any]] = []
     for entry in expected(params, ARTIFACTS):
         configuration = entry.configuration
-        own = (configuration.attention, configuration.variant, entry.seed) == (item.attention, item.variant, item.seed)
-        if not own or configuration.stage not in ("quantize", "distill"):
+        if (configuration.attention, configuration.variant, entry.seed) != (item.attention, item.variant, item.seed):
             continue
-        ticket = artefact.load(entry.folder / "ticket.safetensors")
-        rows = [
-            *analysis(ticket.network, torch_engine.logits, train, held_out, settings, streams),
-            *_planes(ticket, corpus),
-            *_flips(ticket, texts, corpus, params),
-        ]
+        if configuration.stage in ("quantize", "distill"):
+            ticket = artefact.load(entry.folder / "ticket.safetensors")
+            rows = [
+                *analysis(ticket.network, torch_engine.logits, train.texts, held_out.texts, settings, streams, teacher),
+                *_planes(ticket, corpus),
+                *_flips(ticket, texts, corpus, params),
+            ]
+        elif _is_quantized(configuration, params):
+            model = _float_model(entry.folder, item, params, corpus)
+            learnt, seen = (float_states(model, sample.split) for sample in (train, held_out))
+            rows = list(floats(learnt, seen, train.texts, held_out.texts, settings, streams))
+        else:
+            continue
         fixed = columns_of(configuration) | {"seed": entry.seed}
         found += [fixed | {name: rounded(value) for name, value in row.items()} for row in rows]
     write_table(ARTIFACTS / "information" / f"{item.name}.csv", found)
 
 
-def _sample(split: Split, name: str, params: Params) -> Texts:
+@dataclass(frozen=True)
+class Chosen:
+    """Examples of a split: their places in it, and what they are."""
+
+    places: NDArray[np.int64]
+    split: Split
+    texts: Texts
+
+
+def _sample(split: Split, name: str, params: Params) -> Chosen:
     """Examples of a split, at random and in their order: the same for all networks."""
     chosen = generator(f"analyze {name}", params.analyze.seed).permutation(len(split))[: params.analyze.examples]
-    rows = split.rows(np.sort(chosen))
-    return Texts(rows_of(rows), rows.labels)
+    places = np.sort(chosen)
+    rows = split.rows(places)
+    return Chosen(places, rows, Texts(rows_of(rows), rows.labels))
+
+
+def _teacher(train: Chosen, held_out: Chosen, headline: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What the teacher says of the examples."""
+    files = {"train": TEACHER / "logits.safetensors", headline: TEACHER / "predictions.safetensors"}
+    learnt, seen = (load_tensors(file)[0][name].numpy().astype(np.float64) for name, file in files.items())
+    return learnt[train.places], seen[held_out.places]
+
+
+def _is_quantized(configuration: Configuration, params: Params) -> bool:
+    """Whether this is a float model of the ladder from which integer networks are made."""
+    levels = {part.level for part in params.quantize.levels}
+    ladder = configuration.stage in ("train_dense", "prune_rewind")
+    return ladder and configuration.weights == "float" and configuration.level in levels
+
+
+def _float_model(folder: Path, item: Item, params: Params, corpus: Corpus) -> Transformer:
+    weights, masks, _ = read_float_model(folder)
+    variant = params.variants[item.variant]
+    heads = params.model.heads if variant.pattern == "structure" else None
+    sizes = sizes_of(units_of(masks, heads)) if heads else None
+    model = build(params, corpus, item.attention, sizes=sizes).cpu()
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+@torch.no_grad()
+def float_states(model: Transformer, split: Split) -> dict[str, list[NDArray[np.float64]]]:
+    """The residual stream after each layer, the pooled vector and the logits of every row, under the names of taps."""
+    taps = {f"residual.{i}": f"layers.{i}.hidden_sum" for i in range(len(model.layers))} | {"pooled": "pooled"}
+    found: dict[str, list[Any]] = {name: [None] * len(split) for name in [*taps.values(), "logits"]}
+    seen: dict[str, torch.Tensor] = {}
+    model.observe = seen.__setitem__
+    for indices in evaluation_batches(split.lengths):
+        ids, counts = (torch.from_numpy(array) for array in pad(split, indices))
+        seen["logits"] = model(ids, counts)
+        for tap, name in (taps | {"logits": "logits"}).items():
+            each = counts.tolist() if tap.startswith("residual") else [1] * len(indices)
+            for place, part in zip(indices, seen[tap].double().split(each), strict=True):
+                found[name][place] = part.numpy()
+    model.observe = None
+    return found
 
 
 def _streams(params: Params) -> Callable[[str], np.random.Generator]:

@@ -1,6 +1,7 @@
 """Judge all runs of a study as one: `python -m stages.judge NAME`, into reports/studies/NAME."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -63,7 +64,7 @@ def judge(params: Params, folder: Path) -> None:
     tables = {name: read_table(folder / f"{name}.csv") for name in read}
     study = Study(params, statistics, {}, tables)
     for name, draw in of_tickets(study).items():
-        save(draw, study, folder / "figures" / name)
+        save(partial(draw, study), folder / "figures" / name)
     write_text(folder / "report.md", page(study, [run.name for run in runs]))
     print(f"{len(runs)} runs judged as one: {folder / 'report.md'}")
 

@@ -1,14 +1,15 @@
 """Stage report: tables, figures and text that git keeps, in reports/; the same bytes at every run."""
 
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from integer_tickets.files import write_json, write_text
 from integer_tickets.params import load_params
+from integer_tickets.report import certificate_figures, layer_figures
 from integer_tickets.report.figures import save, save_figures
 from integer_tickets.report.headline import metrics
-from integer_tickets.report.information_figures import of_information
 from integer_tickets.report.markdown import report
 from integer_tickets.report.study import MEASURED, Study, read_study
 
@@ -25,11 +26,13 @@ def main() -> None:
         write_text(REPORTS / f"{name}.csv", content)
     write_json(REPORTS / "metrics.json", metrics(study))
     save_figures(study, REPORTS / "figures")
-    for name, draw in of_information(study).items():
-        save(draw, study, REPORTS / "figures" / name)
-    for name, frame in plots(study).items():
+    of_layers, of_codes = layer_figures.pictures(study), certificate_figures.pictures(study)
+    pictures = [*of_layers, *of_codes]
+    for picture in pictures:
+        save(partial(picture.draw, picture.frame), REPORTS / "figures" / picture.name)
+    for name, frame in (plots(study) | {picture.name: picture.frame for picture in pictures}).items():
         write_text(REPORTS / "plots" / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
-    write_text(REPORTS / "report.md", report(study))
+    write_text(REPORTS / "report.md", report(study, of_layers, of_codes))
     print(f"the report lies in {REPORTS / 'report.md'}")
 
 

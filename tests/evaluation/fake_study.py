@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import yaml
 from safetensors.numpy import save_file
 
@@ -17,7 +18,11 @@ from integer_tickets.evaluation.collect import Entry, expected
 from integer_tickets.files import write_json
 from integer_tickets.integer import artefact, reference
 from integer_tickets.integer.rounding import Array
+from integer_tickets.model.transformer import initialise
 from integer_tickets.params import WEIGHT_BITS, Params, load_params, merge, parse_params
+from integer_tickets.seeds import generator
+from integer_tickets.training.state import fresh_state, save_state, save_tensors
+from stages.models import build
 from tests.integer.conftest import build_network
 
 ZERO, TWO = {"level": 0, "segment": "dense"}, {"level": 2, "segment": "upper"}
@@ -77,13 +82,18 @@ def fake_study(params: Params, artifacts: Path) -> Corpus:
             logits = tickets[key]
         else:
             logits = _logits_of_nothing(entry, corpus)
-        _write_folder(entry, params, logits)
+        _write_folder(entry, params, logits, corpus)
+    labels = corpus.splits["train"].labels
+    made_up = (
+        np.random.default_rng(0).normal(size=(len(labels), len(corpus.labels))) + np.eye(len(corpus.labels))[labels]
+    )
+    save_tensors(artifacts / "teacher" / "logits.safetensors", {"train": torch.from_numpy(made_up.astype(np.float32))})
     for attention, weights in tickets:
         (artifacts / f"{attention}_{weights}.safetensors").unlink()
     return corpus
 
 
-def _write_folder(entry: Entry, params: Params, logits: dict[str, Array]) -> None:
+def _write_folder(entry: Entry, params: Params, logits: dict[str, Array], corpus: Corpus) -> None:
     configuration = entry.configuration
     rng = np.random.default_rng([entry.seed, configuration.level or 0])
     density = round(params.prune.keep ** (configuration.level or 0), 6)
@@ -106,6 +116,12 @@ def _write_folder(entry: Entry, params: Params, logits: dict[str, Array]) -> Non
         (entry.folder / "line.csv").write_text("\n".join(["share,error,loss", *rows, ""]), encoding="utf-8")
     name = "master" if configuration.stage in ("quantize", "distill") else "model"
     tensors = {f"mask.{layer}": mask.astype(np.uint8) for layer, mask in masks.items()}
+    if configuration.stage in ("train_dense", "prune_rewind"):
+        model = build(params, corpus, configuration.attention)
+        initialise(model, generator("made up", entry.seed))
+        tensors |= {name: weight.numpy() for name, weight in model.state_dict().items()}
+        if configuration.role == "dense":
+            save_state(entry.folder.parent / "rewind.safetensors", fresh_state(model))
     save_file(tensors, entry.folder / f"{name}.safetensors")
     with (entry.folder / "history.csv").open("w", encoding="utf-8", newline="") as file:
         columns = ["epoch", "step", "loss", "lr", "selection_accuracy", "selection_loss"]

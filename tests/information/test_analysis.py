@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from integer_tickets.data.enumerable import draw, enumeration, scores_of
-from integer_tickets.information.analysis import Settings, Texts, analysis, exact
+from integer_tickets.information.analysis import Settings, Texts, analysis, exact, floats
 from integer_tickets.integer import torch_engine
 from integer_tickets.seeds import generator
 from tests.integer.conftest import build_network
@@ -26,7 +26,9 @@ def rows(request):
     )  # fmt: skip
     settings = Settings(orders=1, resamples=100, confidence=0.95)
     streams = lambda purpose: generator(purpose, 0)  # noqa: E731
-    return list(analysis(network, torch_engine.logits, texts(600, 0), texts(500, 1), settings, streams))
+    random = np.random.default_rng(0)
+    teacher = random.normal(size=(600, 2)), random.normal(size=(500, 2))  # knows nothing
+    return list(analysis(network, torch_engine.logits, texts(600, 0), texts(500, 1), settings, streams, teacher))
 
 
 def value(rows, quantity, layer):
@@ -49,6 +51,32 @@ def test_bounds_lie_in_the_order_that_theory_asks_for(rows):
         assert value(rows, "participation", layer) <= 8
         assert 0 <= value(rows, "nearest_mean", layer) <= 1
     assert value(rows, "usable", "pooled") < 0.7  # of 0.6636 bits that there are
+
+
+def test_beside_the_teacher_text_by_text(rows):
+    told, over = value(rows, "usable", "logits"), value(rows, "over_teacher", "logits")
+    assert over == pytest.approx(told, abs=0.05)  # of a teacher that knows nothing
+    quantiles = [row["value"] for row in rows if row["quantity"] == "over_teacher_quantile"]
+    assert quantiles == sorted(quantiles) and quantiles[0] <= over <= quantiles[-1]
+    assert 0 <= value(rows, "over_teacher_sign", "logits") <= 1
+
+
+def test_float_vectors_have_probes_and_geometry_but_no_code():
+    random = np.random.default_rng(0)
+    examples = [Texts([[0]] * count, random.integers(0, 2, count)) for count in (300, 200)]
+    found = [
+        {
+            "layers.0.hidden_sum": [random.normal(size=(3, 4)) + label for label in own.labels],
+            "pooled": [random.normal(size=(1, 4)) + 9 * label for label in own.labels],
+            "logits": [np.array([[0.0, 2 * label - 1]]) for label in own.labels],
+        }
+        for own in examples
+    ]
+    settings = Settings(orders=1, resamples=100, confidence=0.95)
+    rows = list(floats(*found, *examples, settings, lambda purpose: generator(purpose, 0)))
+    assert {row["layer"] for row in rows} == {"layers.0.hidden_sum", "pooled"}
+    assert not {"code", "collision", "coding_rate", "superfluous"} & {row["quantity"] for row in rows}
+    assert value(rows, "usable", "pooled") > 0.9 and value(rows, "nearest_mean", "pooled") == 1
 
 
 def test_intervals_hold_the_value(rows):

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import kendalltau
 
 from integer_tickets.information.zoo import rank_correlation
 
@@ -39,3 +40,9 @@ def test_models_without_the_measure_and_constant_measures():
     assert correlation([1, 2, math.nan, 3], [1, 2, 0, 3]).models == 3
     constant = correlation([1, 1, 1], [1, 2, 3])
     assert math.isnan(constant.tau) and math.isnan(constant.low) and constant.models == 3
+
+
+def test_tau_is_that_of_scipy_with_ties_too():
+    random = np.random.default_rng(3)
+    measure, gap = random.integers(0, 6, 50), random.integers(0, 6, 50)
+    assert correlation(measure, gap).tau == pytest.approx(kendalltau(measure, gap).statistic)

@@ -17,16 +17,21 @@ from tests.evaluation.fake_study import fake_checkout
 from tests.report.conftest import run_stages
 from tests.stages.conftest import ROOT
 
-INFORMATION = ("layers", "code_parts", "bounds")
+INFORMATION = (
+    *("layers", "coding", "depth", "heads", "pointwise"),
+    *("code_parts", "bounds", "description", "mask_bits", "generalization"),
+)
+ABSENT = ("connectivity", "controls", "generalization")
+"""Figures that a study with no controls and few networks does not have."""
 FILES = {
     *("report.md", "metrics.json", "results.csv", "summary.csv", "comparisons.csv"),
-    *("information.csv", "certificates.csv"),
+    *("information.csv", "certificates.csv", "mask_bits.csv"),
     *(
         f"figures/{name}.{kind}"
         for name in ("accuracy_density", "accuracy_bits", "training", "controls", "connectivity", *INFORMATION)
         for kind in ("svg", "png")
     ),
-    *(f"plots/{name}.csv" for name in ("accuracy_density", "connectivity", "training", "confusion")),
+    *(f"plots/{name}.csv" for name in ("accuracy_density", "connectivity", "training", "confusion", *INFORMATION)),
 }
 
 TIMINGS = {
@@ -169,7 +174,7 @@ def test_a_study_with_nothing_to_spare(three_classes, tmp_path, monkeypatch, con
     """One attention, seed and variant, no test split, three classes."""
     folder = _copy(three_classes, tmp_path, monkeypatch)
     assert set(content(folder)) == {
-        name for name in FILES if not name.startswith(("figures/connectivity", "figures/controls"))
+        name for name in FILES if not any(part in name for part in ABSENT) or name == "plots/connectivity.csv"
     }
     text = (folder / "report.md").read_text(encoding="utf-8")
     assert "a&#124;b" in text and "on the validation split" in text
@@ -215,5 +220,7 @@ def test_layers_and_certificates_are_reported(reported):
     text = (reported / "report.md").read_text(encoding="utf-8")
     assert "## What layers keep" in text and "| inhibitor int8 dense | layers.0.hidden_sum |" in text
     assert "## Certificates" in text and "| inhibitor int8 dense |" in text
+    assert "## What masks say" in text and "| inhibitor ticket level 2 |" in text
+    assert "## What explains generalization" in text and "| code length | " in text
     rows = pd.read_csv(reported / "information.csv")
     assert set(rows["seed"]) == {0, 1, 2} and {"usable", "code", "safe_from_typos"} <= set(rows["quantity"])

@@ -1,12 +1,13 @@
 """All that is measured of one integer network's layers, as rows: what they keep of the label, and of the rest."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 from integer_tickets.information.counts import counts_of
 from integer_tickets.information.exact import held
@@ -31,7 +32,7 @@ from integer_tickets.information.states import (
     taps,
 )
 from integer_tickets.information.vectors import collision_bound, collision_entropy, fit, lengths, read, write
-from integer_tickets.integer.network import IntegerNetwork
+from integer_tickets.integer.network import Inhibitor, IntegerNetwork
 
 Integers = NDArray[np.integer]
 Labels = NDArray[np.integer]
@@ -42,6 +43,7 @@ MARGIN_BINS = 64  # of the margin, equally full on train: enough observations in
 ATTENTION_SENTENCES = 200
 RANDOM_LABELS = 1000
 DELTA = 0.05  # of the bound from collisions
+QUANTILES = (0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1)
 FAMILIES = ("linear", "mlp")  # of probes; at the layers below the last, where they take longest, the first alone
 
 
@@ -64,15 +66,16 @@ class Settings:
 
 def analysis(
     network: IntegerNetwork, engine: Engine, train: Texts, held_out: Texts, settings: Settings,
-    random: Callable[[str], np.random.Generator],
+    random: Callable[[str], np.random.Generator], teacher: tuple[Floats, Floats],
 ) -> Iterator[Row]:  # fmt: skip
     """Rows of layer, quantity, value, unit, estimator, n, null, low, high and flag (why a value is not given).
 
     Probes and codes learn on `train` and are measured on `held_out`. Streams of vectors are decoded on the way: a
-    length that is reported has been one.
+    length that is reported has been one. teacher: its logits of both, (n, classes).
     """
     last = [f"layers.{i}.hidden_sum" for i in range(len(network.layers))]
-    names = [*last, "pooled", "logits"]
+    hidden = [f"layers.{i}.up" for i in range(len(network.layers))]
+    names = [*last, *hidden, "pooled", "logits"]
     learnt, seen = (states(engine, network, texts.sentences, names) for texts in (train, held_out))
     yield from _margin(learnt["logits"], seen["logits"], held_out.labels, random("margin"))
     for name in [*last, "pooled"]:
@@ -83,16 +86,45 @@ def analysis(
         told = list(_sufficiency(own, families, settings, random(name)))
         yield from _at(name, told)
         yield from _at(name, _minimality(tokens, train.labels, held_out.labels, told))
-        yield from _at(name, _geometry(tokens, own, seen["logits"]))
+        yield from _at(name, _geometry(tokens[1], *own, seen["logits"]))
+        yield _row("coding_rate", coding_rate(tokens[1]), "bits", "distortion 1/12", len(tokens[1]), layer=name)
+        yield _row(
+            "rate_reduction", rate_reduction(own[1].vectors, own[1].labels), "bits", "distortion 1/12", len(tokens[1]),
+            layer=name,
+        )  # fmt: skip
+    outputs = [np.concatenate(found["logits"]) for found in (learnt, seen)]
+    yield from _beside(Sample(outputs[0], train.labels), Sample(outputs[1], held_out.labels), teacher, settings, random)
+    for name in hidden:
+        zeros = sum(int((own == 0).sum()) for own in seen[name]) / sum(own.size for own in seen[name])
+        yield _row("zeros", zeros, "", "exact", len(seen[name]), layer=name)
     few = held_out.sentences[:ATTENTION_SENTENCES]
     for row in attention_statistics(engine, network, few):
         place = f"layers.{row['layer']}.head_{row['head']}"
         for quantity, unit in (("entropy", "bits"), ("uniform", "bits"), ("zero_rate", ""), ("pass_through", "")):
             yield _row(f"attention_{quantity}", row[quantity], unit, "mean", len(few), layer=place)
+        attention = network.layers[row["layer"]].attention
+        if isinstance(attention, Inhibitor):
+            gamma = float(attention.multiplier[row["head"]] / 2.0 ** attention.shift[row["head"]])
+            yield _row("attention_lipschitz", gamma, "", "exact", 1, layer=place)
     for name in last:
         rows = seen[name][: len(few)]
         yield _row("rank_one_residual", rank_one_residual(rows), "", "exact", len(rows), layer=name)
         yield _row("duplicates", duplicates(rows), "", "exact", len(rows), layer=name)
+
+
+def floats(
+    learnt: Mapping[str, Sequence[Floats]], seen: Mapping[str, Sequence[Floats]], train: Texts, held_out: Texts,
+    settings: Settings, random: Callable[[str], np.random.Generator],
+) -> Iterator[Row]:  # fmt: skip
+    """The same of a float model, as far as it is defined for one: its vectors have no code length and no entropy.
+
+    learnt, seen: by layer the vectors of every text, (tokens, channels); of `pooled` and `logits` (1, channels).
+    """
+    for name in [name for name in seen if name != "logits"]:
+        means = [np.stack([rows.mean(0) for rows in found[name]]) for found in (learnt, seen)]
+        own = Sample(means[0], train.labels), Sample(means[1], held_out.labels)
+        yield from _at(name, _sufficiency(own, FAMILIES[:1], settings, random(name)))
+        yield from _at(name, _geometry(one_each(seen[name], random(name)), *own, seen["logits"]))
 
 
 def exact(
@@ -167,15 +199,36 @@ def _minimality(tokens: Sequence[Integers], train_labels: Labels, labels: Labels
     yield _row("superfluous", float(bits.mean()) - linear, "bits", "code less usable", len(held_out))
 
 
-def _geometry(tokens: Sequence[Integers], own: tuple[Sample, Sample], logits: Sequence[Integers]) -> Iterator[Row]:
-    held_out, n = tokens[1], len(tokens[1])
+def _beside(
+    train: Sample, held_out: Sample, teacher: tuple[Floats, Floats], settings: Settings,
+    random: Callable[[str], np.random.Generator],
+) -> Iterator[Row]:  # fmt: skip
+    """Pointwise usable information of the outputs, text by text beside that of the teacher's."""
+    n = len(held_out.labels)
+    own = usable(train, held_out, "linear")
+    apart = own - usable(Sample(teacher[0], train.labels), Sample(teacher[1], held_out.labels), "linear")
+    intervals = [
+        paired_interval(points, np.zeros(n), settings.resamples, settings.confidence, random("teacher"))
+        for points in (own, apart)
+    ]
+    better, worse = int((apart > 0).sum()), int((apart < 0).sum())
+    sign = binomtest(better, better + worse).pvalue if better + worse else 1.0
+    for quantity, points, estimator, (low, high) in zip(
+        ("usable", "over_teacher"), (own, apart), ("linear probe", "paired"), intervals, strict=True
+    ):
+        yield _row(quantity, float(points.mean()), "bits", estimator, n, low=low, high=high, layer="logits")
+    yield _row("over_teacher_sign", float(sign), "p", "sign test", better + worse, layer="logits")
+    for share in QUANTILES:
+        value = float(np.quantile(apart, share))
+        yield _row("over_teacher_quantile", value, "bits", f"{100 * share:g} % of texts", n, layer="logits")
+
+
+def _geometry(held_out: NDArray[Any], train: Sample, seen: Sample, logits: Sequence[NDArray[Any]]) -> Iterator[Row]:
+    n = len(held_out)
     raw, corrected = participation_ratio(held_out)
     yield _row("participation", raw, "dimensions", "sample", n)
     yield _row("participation_corrected", corrected, "dimensions", "unbiased for Gaussians", n)
     yield _row("spectral_entropy", spectral_entropy(held_out), "bits", "sample", n)
-    yield _row("coding_rate", coding_rate(held_out), "bits", "distortion 1/12", n)
-    train, seen = own
-    yield _row("rate_reduction", rate_reduction(seen.vectors, seen.labels), "bits", "distortion 1/12", n)
     yield _row("class_variance", class_distance_normalized_variance(seen.vectors, seen.labels), "", "sample", n)
     says = np.array([int(row[0].argmax()) for row in logits])
     agreed = (nearest_mean(train.vectors, train.labels, seen.vectors) == says).mean()

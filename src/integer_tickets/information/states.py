@@ -40,7 +40,7 @@ def states(
     return found
 
 
-def one_each(rows: Sequence[Integers], random: np.random.Generator) -> Integers:
+def one_each(rows: Sequence[NDArray[Any]], random: np.random.Generator) -> NDArray[Any]:
     """One vector (channels,) of each sentence, (sentences, channels), a token at random: tokens of one text depend."""
     return np.stack([own[random.integers(len(own))] for own in rows])
 

@@ -9,6 +9,10 @@ from integer_tickets.report.tables import Table, percent
 
 SHOWN = {"masks": "masks", "values": "weights", "embedding": "embedding", "tokenizer": "vocabulary"}
 
+PARTS = {**SHOWN, "biases": "biases", "scales": "scales", "header": "header"}
+KNOWN = {"initial": "first weights", "rewind": "rewind point", "seed": "other seed", "shuffled": "random mask"}
+"""What may be known of a mask, and how it is called."""
+
 
 def certificates(study: Study) -> Iterator[str]:
     rows = study.tables["certificates"]
@@ -22,8 +26,6 @@ def certificates(study: Study) -> Iterator[str]:
         "Beside it the bound from the held-out texts alone: that one certifies, the one from the code explains."
     )
     yield table(rows, study.split).markdown()
-    yield "![Where the bits of a code are](figures/code_parts.svg)"
-    yield "![Bounds against the length of the code](figures/bounds.svg)"
     told, names = rows[rows["compresses"]], rows["name"].nunique()
     yield (
         f"{told['name'].nunique()} of {names} kinds of networks are certified to be better than a coin: code and "
@@ -34,6 +36,33 @@ def certificates(study: Study) -> Iterator[str]:
         most = rows.groupby("name")[[f"bits_{part}" for part in SHOWN]].mean().mean()
         part = SHOWN[str(most.idxmax()).removeprefix("bits_")]
         yield f"Where the bound says nothing, the code is too long for so few texts; most of it is the {part}."
+
+
+def masks(study: Study) -> Iterator[str]:
+    """What is known of a mask where the decoder has the first weights, or the mask of another run."""
+    rows = study.tables["mask_bits"]
+    if rows.empty:
+        return
+    yield (
+        "What a mask takes alone, by the frequency of what lives in each layer, and how much of that is saved where "
+        "the decoder knows, place by place: how large the weight was at initialisation, or at the rewind point; the "
+        "mask that the next seed found; and, for comparison, a mask with as many ones in each layer at random places. "
+        "What is saved follows from the start or the architecture, the rest was learned from the data. Means over "
+        "seeds."
+    )
+    yield mask_table(rows).markdown()
+
+
+def mask_table(rows: pd.DataFrame) -> Table:
+    """A row for each level of each ladder."""
+    body = []
+    for name, group in rows.groupby("name", sort=False):
+        shares = [1 - (group[f"given_{what}"] / group["alone"]).mean() for what in KNOWN]
+        body.append([
+            str(name), percent(group["density"].mean(), 1), f"{group['alone'].mean() / 1000:.2f}",
+            *("" if pd.isna(share) else percent(share, 1) for share in shares),
+        ])  # fmt: skip
+    return Table(["ticket", "density %", "mask, kbit", *(f"saved by {text} %" for text in KNOWN.values())], body)
 
 
 def table(rows: pd.DataFrame, split: str) -> Table:

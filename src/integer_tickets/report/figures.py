@@ -1,6 +1,7 @@
 """The figures of the report as SVG and PNG, the same bytes at every run."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ WEIGHT_STYLES = {
     "ternary": ("^", "#7F4F9B"),
 }
 GREY = "#555555"
+PALETTE = ("#0072B2", "#56B4E9", "#D55E00", "#E69F00", "#009E73", "#CC79A7", GREY)
 NEAR = 0.03  # below the lowest ticket's interval, where a figure along the ladder ends
 FAR = 0.08  # below its ticket, where a control is named at the edge of the figure
 BESIDE = {
@@ -58,7 +60,7 @@ def save_figures(study: Study, folder: Path) -> list[str]:
     drawn = {"accuracy_density": accuracy_density, "accuracy_bits": accuracy_bits, "training": training}
     drawn |= of_tickets(study)
     for name, draw in drawn.items():
-        save(draw, study, folder / name)
+        save(partial(draw, study), folder / name)
     return list(drawn)
 
 
@@ -72,9 +74,9 @@ def of_tickets(study: Study) -> dict[str, Callable[[Study], Figure]]:
     return drawn | ({"rewind_steps": rewind_steps} if study.rewind_steps() else {})
 
 
-def save(draw: Callable[[Study], Figure], study: Study, path: Path) -> None:
+def save(draw: Callable[[], Figure], path: Path) -> None:
     with matplotlib.rc_context(STYLE):
-        figure = draw(study)
+        figure = draw()
         for suffix, metadata in ((".svg", {"Date": None, "Creator": None}), (".png", {"Software": None})):
             with replacing(path.with_suffix(suffix)) as temporary:
                 figure.savefig(temporary, format=suffix[1:], metadata=metadata)
@@ -100,11 +102,7 @@ def accuracy_density(study: Study) -> Figure:
                 text = axes.text(place, 0.02, low, rotation=90, fontsize=7, color=colour, ha="center", va="bottom")
                 text.set_transform(axes.get_xaxis_transform())
         densities = sorted(tickets["density"])
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(FixedLocator(densities))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:.2g}" if x < 0.995 else "100"))
-        axes.set_xlim(1.2, densities[0] / 1.2)
+        density_axis(axes, densities)
     for axes in panels.values():  # when all is drawn: they share their height, which is fixed from here on
         axes.set_ylim(bottom=max(100 * bottom, axes.get_ylim()[0]))
     _finish(figure, panels, study, "density: % of the prunable weights that are kept (log scale)")
@@ -127,12 +125,26 @@ def accuracy_bits(study: Study) -> Figure:
                     "dense", (row["bits"] / 8000, 100 * row["mean"]), (7, -11), textcoords="offset points",
                     color=colour, fontsize=8,
                 )  # fmt: skip
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+        size_axis(axes)
     _finish(figure, panels, study, "size of the shipped model, kB (log scale; float: 4 bytes for each kept parameter)")
     return figure
+
+
+def density_axis(axes: Axes, densities: list[float]) -> None:
+    """Densities from 100 % down, a tick at each."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(densities))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:.2g}" if x < 0.995 else "100"))
+    axes.set_xlim(1.2, densities[0] / 1.2)
+
+
+def size_axis(axes: Axes) -> None:
+    """Sizes on a logarithmic scale, in plain numbers."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
 
 
 def _panels(study: Study, share: bool = True) -> tuple[Figure, dict[tuple[str, str], Axes]]:
@@ -151,11 +163,11 @@ def _panels(study: Study, share: bool = True) -> tuple[Figure, dict[tuple[str, s
     return figure, panels
 
 
-def _legend(figure: Figure, panels: list[Axes]) -> None:
+def legend(figure: Figure, panels: list[Axes], columns: int = 6) -> None:
     """One for all panels."""
     found = [axes.get_legend_handles_labels() for axes in panels]
     handles = {label: handle for own in found for handle, label in zip(*own, strict=True)}
-    figure.legend(handles.values(), handles, loc="outside upper center", ncols=6, frameon=False, fontsize=9)
+    figure.legend(handles.values(), handles, loc="outside upper center", ncols=columns, frameon=False, fontsize=9)
 
 
 def _line(
@@ -183,7 +195,7 @@ def _finish(figure: Figure, of_ladders: dict[tuple[str, str], Axes], study: Stud
         else:  # a far line would squeeze all others together
             side = "below" if value < low else "above"
             axes.set_title(f"bag of words: {value:.1f} %, far {side}", loc="right", fontsize=8, color=GREY)
-    _legend(figure, panels)
+    legend(figure, panels)
     figure.supxlabel(x_label, fontsize=10)
     confidence = 100 * study.params.evaluate.confidence
     figure.supylabel(f"accuracy on {study.split}, % (mean and {confidence:.0f} % interval)", fontsize=10)
@@ -222,7 +234,7 @@ def controls(study: Study) -> Figure:
         axes.set_ylim(place - 0.5, -1.4)
         longest = max(longest, place)
     figure.set_figheight(0.8 + len({variant for _, variant in panels}) * (0.6 + 0.24 * longest))
-    _legend(figure, list(panels.values()))
+    legend(figure, list(panels.values()))
     confidence = 100 * study.params.evaluate.confidence
     figure.supxlabel(f"accuracy on {study.split}, % (mean and {confidence:.0f} % interval)", fontsize=10)
     return figure
@@ -236,7 +248,7 @@ def connectivity(study: Study) -> Figure:
         for level in levels:
             own = select(study.tables["lines"], attention=attention, variant=variant, level=level)
             _of_level(axes, own.groupby("share")["error"], level, levels, ".")
-    _legend(figure, list(panels.values()))
+    legend(figure, list(panels.values()))
     figure.supxlabel("from one training (0) to the other (1)", fontsize=10)
     figure.supylabel("error on selection, % (mean and deviation)", fontsize=10)
     return figure
@@ -259,7 +271,7 @@ def rewind_steps(study: Study) -> Figure:
         axes.xaxis.set_major_locator(FixedLocator(sorted(set(steps.values()))))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    _legend(figure, panels)
+    legend(figure, panels)
     figure.supxlabel("rewound to optimiser step", fontsize=10)
     figure.supylabel("barrier, points of error (mean and deviation)", fontsize=10)
     return figure

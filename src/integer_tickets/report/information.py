@@ -45,7 +45,6 @@ def information(study: Study) -> Iterator[str]:
         "nearest class mean agrees with the network. Bits fall, too, where the range of integers merely shrinks."
     )
     yield layers(rows).markdown()
-    yield "![What layers tell and hold](figures/layers.svg)"
     if rows["quantity"].str.startswith("exact").any():
         yield from _plane(study)
     yield (
@@ -78,7 +77,6 @@ def _plane(study: Study) -> Iterator[str]:
         f"sufficient statistic, holds all {facts['information']:.3f} bits there are about the label. In the figure "
         "later layers lie further left: all tokens of a layer together can hold no more than those of the one before."
     )
-    yield "![The exact information plane](figures/information_plane.svg)"
 
 
 def layers(rows: pd.DataFrame) -> Table:

@@ -1,19 +1,22 @@
 """The report in plain language: every number and every verdict is computed from the tables of the study."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from integer_tickets.report import tables, tickets
 from integer_tickets.report.answers import answers
-from integer_tickets.report.certificates import certificates
+from integer_tickets.report.certificates import certificates, masks
 from integer_tickets.report.findings import against, agreement, count, findings, words
+from integer_tickets.report.generalization import explained
 from integer_tickets.report.information import information
+from integer_tickets.report.pictures import Picture, shown
 from integer_tickets.report.study import Study
 from integer_tickets.report.tables import percent
 
 
-def report(study: Study) -> str:
-    """The whole report as Markdown."""
+def report(study: Study, of_layers: Sequence[Picture], of_codes: Sequence[Picture]) -> str:
+    """The whole report as Markdown, with the figures about layers and about code lengths."""
     sections: dict[str, Callable[[Study], Iterator[str]]] = {
         "What was run": _run,
         "What came out": _findings,
@@ -24,8 +27,11 @@ def report(study: Study) -> str:
         "Connectivity": tickets.connectivity,
         "Supermasks": tickets.supermasks,
         "Integer networks": _integers,
-        "What layers keep": information,
+        "What layers keep": lambda own: chain(information(own), shown(of_layers)),
         "Certificates": certificates,
+        "What masks say": masks,
+        "What explains generalization": explained,
+        "Code lengths, certificates and generalization in figures": lambda own: shown(of_codes),
         "What a sentence costs": _costs,
         "What a clock measures": _timings,
         "Comparisons": tickets.comparisons,
