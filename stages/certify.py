@@ -9,12 +9,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from integer_tickets.data.corpus import Corpus, load_corpus
+from integer_tickets.data.corpus import Corpus, load_corpus, load_unlabelled
 from integer_tickets.data.statistics import text_columns
 from integer_tickets.errors import UserError
 from integer_tickets.evaluation.collect import expected, read_model
 from integer_tickets.evaluation.summary import columns_of
-from integer_tickets.information.certificates import certificate, held_out, losses_of, numbers_of
+from integer_tickets.information.certificates import (
+    certificate,
+    held_out,
+    losses_of,
+    numbers_of,
+    through_a_teacher,
+)
 from integer_tickets.information.mask_code import buckets, mask_bits
 from integer_tickets.information.symmetry import symmetry_bits
 from integer_tickets.information.ticket_code import Ticket, code_bits
@@ -24,7 +30,7 @@ from integer_tickets.model.transformer import initialise
 from integer_tickets.params import Params, load_params
 from integer_tickets.seeds import generator
 from integer_tickets.tickets.masks import density, shuffled
-from integer_tickets.training.state import Masks, load_model, load_state
+from integer_tickets.training.state import Masks, load_model, load_state, load_tensors
 from stages.evaluate import rounded, write_table
 from stages.folders import rows_of
 from stages.models import Item, build
@@ -44,6 +50,8 @@ def main() -> None:
     number = numbers_of(frame[text_columns(frame)[0]].tolist(), own.unit)
     found = []
     prior = _prior(Path(params.train.prior), corpus) if params.train.prior else None
+    unlabelled = rows_of(load_unlabelled(ARTIFACTS / "data"))
+    says, errs = _teacher(headline, splits[headline].labels)
     for entry in expected(params, ARTIFACTS):
         if entry.configuration.stage not in ("quantize", "distill"):
             continue
@@ -56,6 +64,10 @@ def main() -> None:
         model = read_model(entry, counts, len(corpus.labels))
         new = model.predictions[headline] != splits[headline].labels
         seen = {"held_out_n": len(new), "held_out_risk": new.mean(), "held_out_error": held_out(new, own.delta)}
+        if unlabelled:
+            apart = run(ticket.network, unlabelled).argmax(1) != says
+            error, apart_error = through_a_teacher(apart, errs, bound.bits, bound.symmetry, own.delta)
+            seen |= {"apart_n": len(apart), "apart": apart.mean(), "apart_error": apart_error, "taught_error": error}
         fixed = columns_of(entry.configuration) | {"seed": entry.seed, "density": model.info["density"]}
         parts = {f"bits_{part}": count for part, count in bits.items()}
         found.append(fixed | {name: rounded(value) for name, value in (asdict(bound) | seen | parts).items()})
@@ -63,6 +75,14 @@ def main() -> None:
     write_table(ARTIFACTS / "mask_bits.csv", mask_rows(params, corpus))
     best = min(found, key=lambda row: float(row["error"]))
     print(f"{len(found)} certificates; the lowest: {best['name']}, error at most {100 * best['error']:.2f} %")
+
+
+def _teacher(headline: str, labels: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The classes that the teacher gives unlabelled texts, and where it errs on held-out ones."""
+    says = load_tensors(ARTIFACTS / "teacher" / "logits.safetensors")[0]
+    held_out = load_tensors(ARTIFACTS / "teacher" / "predictions.safetensors")[0][headline]
+    found = says["unlabelled"].argmax(1).numpy() if "unlabelled" in says else np.zeros(0, np.int64)
+    return found, held_out.argmax(1).numpy() != labels
 
 
 def _prior(folder: Path, corpus: Corpus) -> Ticket:

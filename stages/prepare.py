@@ -11,9 +11,9 @@ OUT = Path("artifacts/data")
 
 
 def main() -> None:
-    frames, corpus = prepare(load_params())
+    frames, corpus, unlabelled = prepare(load_params())
     with replacing(OUT) as folder:
-        save(folder, frames, corpus)
+        save(folder, frames, corpus, unlabelled)
         shutil.rmtree(OUT, ignore_errors=True)
     for name, numbers in corpus.statistics["splits"].items():
         print(f"{name}: {numbers['rows']} rows, {numbers['tokens']['mean']:.1f} tokens a text")

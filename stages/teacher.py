@@ -1,10 +1,10 @@
-"""Stage teacher: a dense softmax Transformer trained on the labels, and its logits on train."""
+"""Stage teacher: a dense softmax Transformer trained on the labels, and its logits on train and on unlabelled text."""
 
 from dataclasses import replace
 
 import torch
 
-from integer_tickets.data.corpus import load_corpus
+from integer_tickets.data.corpus import load_corpus, load_unlabelled
 from integer_tickets.model.transformer import initialise
 from integer_tickets.params import load_params
 from integer_tickets.seeds import generator
@@ -20,7 +20,7 @@ def main() -> None:
     prepare_torch(params)
     teacher = params.teacher
     chosen = [training_runtime(params), *(part.model_dump(mode="json") for part in (teacher, params.train))]
-    work = work_folder("teacher", "teacher", chosen, PREPARED)
+    work = work_folder("teacher", "teacher", chosen, [*PREPARED, DATA / "unlabelled.safetensors"])
     corpus = load_corpus(DATA)
     model = build(params, corpus, "softmax", shape=teacher)
     initialise(model, generator("teacher", teacher.seed))
@@ -28,7 +28,9 @@ def main() -> None:
     schedule = replace(schedule, epochs=teacher.epochs, lr=teacher.lr, purpose="teacher")
     train_split, selection = corpus.splits["train"], corpus.splits["selection"]
     result = train(model, fresh_state(model), train_split, selection, schedule, {}, work / "run", label="teacher")
-    save_tensors(work / "out" / "logits.safetensors", {"train": torch.from_numpy(predict(model, train_split))})
+    taught = {"train": train_split, "unlabelled": load_unlabelled(DATA)}
+    logits = {name: torch.from_numpy(predict(model, split)) for name, split in taught.items() if len(split)}
+    save_tensors(work / "out" / "logits.safetensors", logits)
     item = Item("softmax", "", teacher.seed)
     info = describe(
         item, params, role="teacher", level=0, masks={}, weights="float", result=result,

@@ -154,6 +154,7 @@ class Language(Block):
     selection: Count
     validation: Count
     test: Count
+    unlabelled: Natural
     seed: Natural
     bayes_error: float = Field(ge=0.0001, le=0.45)
     nesting: int = Field(ge=1, le=3)

@@ -1,5 +1,6 @@
 """The prepared corpus: written, read back, described, and the same bytes every time."""
 
+import gzip
 import json
 import subprocess
 import sys
@@ -12,7 +13,8 @@ import pytest
 import yaml
 
 import stages.prepare
-from integer_tickets.data.corpus import encode, load_corpus
+from integer_tickets.data.corpus import encode, load_corpus, load_unlabelled
+from integer_tickets.data.grammar import vocabulary_words
 from integer_tickets.data.learning import learn_tokenizer
 from integer_tickets.data.preparation import prepare, save
 from integer_tickets.data.statistics import statistics
@@ -21,7 +23,7 @@ from integer_tickets.integer.tokenizer import SEPARATOR
 from integer_tickets.params import Params, merge, parse_params
 
 ROOT = Path(__file__).resolve().parents[2]
-LANGUAGE = {"train": 300, "selection": 60, "validation": 60, "test": 80}
+LANGUAGE = {"train": 300, "selection": 60, "validation": 60, "test": 80, "unlabelled": 40}
 
 
 def settings(**changes: Any) -> Params:
@@ -35,9 +37,12 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("kind", ["pieces", "hash"])
 def test_what_is_saved_is_what_is_loaded(tmp_path: Path, kind: str) -> None:
-    frames, corpus = prepare(settings(tokenizer={"kind": kind, "size": 200}))
-    save(tmp_path / "data", frames, corpus)
+    frames, corpus, unlabelled = prepare(settings(tokenizer={"kind": kind, "size": 200}))
+    save(tmp_path / "data", frames, corpus, unlabelled)
     loaded = load_corpus(tmp_path / "data")
+    again = load_unlabelled(tmp_path / "data")
+    assert len(again) == settings().language.unlabelled and (again.labels == -1).all()
+    assert (again.ids == unlabelled.ids).all() and (again.offsets == unlabelled.offsets).all()
     assert list(loaded.splits) == ["train", "selection", "validation", "test"]
     assert loaded.labels == ("negative", "positive")
     assert loaded.tokenizer == corpus.tokenizer
@@ -54,7 +59,7 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path, kind: str) -> None:
 def test_a_pretrained_vocabulary_gives_pieces(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("[PAD]\nthe\n##ed\nfilm\nnever\n")
     wanted = {"kind": "pretrained", "vocabulary": "train.txt", "size": 200}
-    _, corpus = prepare(settings(data={"folder": str(tmp_path)}, tokenizer=wanted))
+    _, corpus, _ = prepare(settings(data={"folder": str(tmp_path)}, tokenizer=wanted))
     assert {piece for piece in corpus.tokenizer.pieces if len(piece) > 1} == {b"the", b"film", b"never", b"ed"}
     assert (corpus.statistics["tokenizer"]["kind"], corpus.tokenizer.kind) == ("pretrained", "pieces")
     assert corpus.statistics["splits"]["train"]["unknown"] == 0
@@ -62,11 +67,34 @@ def test_a_pretrained_vocabulary_gives_pieces(tmp_path: Path) -> None:
         prepare(settings(data={"folder": str(tmp_path)}, tokenizer=wanted | {"vocabulary": "nowhere.txt"}))
 
 
+def test_the_words_of_the_language_are_a_vocabulary(tmp_path: Path) -> None:
+    wanted = {"kind": "words", "size": 512}
+    _, corpus, _ = prepare(settings(tokenizer=wanted))
+    words = tuple(word.encode() for word in vocabulary_words(settings().language.vocabulary))
+    assert corpus.tokenizer.pieces == words and corpus.tokenizer.size == 3 + len(words)
+    for name in corpus.splits:
+        assert corpus.statistics["splits"][name]["unknown"] == 0
+    with pytest.raises(UserError, match=r"tokenizer\.size = 100: the words and reserved ids are"):
+        prepare(settings(tokenizer=wanted | {"size": 100}))
+
+
+def test_unlabelled_texts_are_those_of_no_split(tmp_path: Path) -> None:
+    lines = [f"{'good' if i % 2 else 'bad'} film number {i}\t{i % 2}" for i in range(50)]
+    (tmp_path / "train.tsv").write_text("sentence\tlabel\n" + "\n".join(lines) + "\n")
+    (tmp_path / "unlabelled.txt.gz").write_bytes(gzip.compress(b"A new film\n\n  BAD film   number 0\nand another\n"))
+    data = {"source": "files", "folder": str(tmp_path)}
+    assert len(prepare(settings(data=data))[2]) == 2
+    (tmp_path / "unlabelled.txt").write_text("one\n")
+    with pytest.raises(UserError, match="are both there; keep one of them"):
+        prepare(settings(data=data))
+
+
 def test_a_missing_split_is_cut_and_a_missing_test_stays_absent(tmp_path: Path) -> None:
     lines = [f"{'good' if i % 2 else 'bad'} film number {i}\tclaim {i}\t{i % 2}" for i in range(50)]
     (tmp_path / "train.tsv").write_text("a\tb\tlabel\n" + "\n".join(lines) + "\n")
     data = {"source": "files", "folder": str(tmp_path), "text": ["a", "b"], "labels": ["bad", "good"]}
-    frames, corpus = prepare(settings(data=data))
+    frames, corpus, unlabelled = prepare(settings(data=data))
+    assert len(unlabelled) == 0
     assert {name: len(split) for name, split in corpus.splits.items()} == {
         "train": 40,
         "selection": 5,
@@ -96,7 +124,7 @@ def test_two_runs_write_the_same_bytes(tmp_path: Path) -> None:
         subprocess.run(command, input=params, text=True, check=True)
         written.append(contents(tmp_path / run))
     assert written[0] == written[1]
-    assert len(written[0]) == 6
+    assert len(written[0]) == 7
 
 
 def test_statistics_of_a_small_corpus() -> None:

@@ -21,7 +21,7 @@ from integer_tickets.params import Language
 
 
 def params(**changes: Any) -> Language:
-    sizes = dict.fromkeys(("train", "selection", "validation", "test"), 1)
+    sizes = dict.fromkeys(("train", "selection", "validation", "test", "unlabelled"), 1)
     values = sizes | {"seed": 3, "bayes_error": 0.05, "nesting": 2, "vocabulary": 400, "distractors": 0.2}
     return Language(**values | changes)
 

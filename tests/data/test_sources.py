@@ -18,7 +18,16 @@ from integer_tickets.errors import UserError
 from integer_tickets.params import Data, Hub, Language
 
 LANGUAGE = Language(
-    train=50, selection=20, validation=20, test=30, seed=3, bayes_error=0.05, nesting=2, vocabulary=400, distractors=0.2
+    unlabelled=7,
+    train=50,
+    selection=20,
+    validation=20,
+    test=30,
+    seed=3,
+    bayes_error=0.05,
+    nesting=2,
+    vocabulary=400,
+    distractors=0.2,
 )
 ROWS = [("a fine film", "1"), ("dull , and long", "0"), ('so "good" it hurts', "1"), ("", "0")]
 

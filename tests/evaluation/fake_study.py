@@ -35,7 +35,7 @@ CHANGES: dict[str, Any] = {
             {"id": "lower", "previous": "upper", "first": 3, "last": 3},
         ],
     },
-    "language": {"train": 400, "selection": 60, "validation": 60, "test": 200},
+    "language": {"train": 400, "selection": 60, "validation": 60, "test": 200, "unlabelled": 100},
     "tokenizer": {"size": 300, "positions": 30},
     "model": {"width": 8, "layers": 1, "heads": 2, "hidden": 12},
     "controls": {"levels": [TWO | {"before": "upper/level_1"}], "kinds": ["reinit", "shuffled"]},
@@ -67,8 +67,8 @@ def fake_checkout(folder: Path, changes: dict[str, Any] | None = None) -> Params
 
 def fake_study(params: Params, artifacts: Path) -> Corpus:
     """Write artifacts/data and every model folder that the parameters call for."""
-    frames, corpus = prepare(params)
-    save(artifacts / "data", frames, corpus)
+    frames, corpus, unlabelled = prepare(params)
+    save(artifacts / "data", frames, corpus, unlabelled)
     tickets: dict[tuple[str, str], dict[str, Array]] = {}
     for entry in expected(params, artifacts):
         entry.folder.mkdir(parents=True)
@@ -83,11 +83,15 @@ def fake_study(params: Params, artifacts: Path) -> Corpus:
         else:
             logits = _logits_of_nothing(entry, corpus)
         _write_folder(entry, params, logits, corpus)
-    labels = corpus.splits["train"].labels
-    made_up = (
-        np.random.default_rng(0).normal(size=(len(labels), len(corpus.labels))) + np.eye(len(corpus.labels))[labels]
-    )
-    save_tensors(artifacts / "teacher" / "logits.safetensors", {"train": torch.from_numpy(made_up.astype(np.float32))})
+    made_up = np.random.default_rng(0)
+    taught = {"train": corpus.splits["train"].labels, "unlabelled": np.zeros(len(unlabelled), int)}
+    logits_of = {
+        name: (np.eye(len(corpus.labels))[labels] + made_up.normal(size=(len(labels), len(corpus.labels))))
+        for name, labels in taught.items()
+        if len(labels)
+    }
+    tensors = {name: torch.from_numpy(logits.astype(np.float32)) for name, logits in logits_of.items()}
+    save_tensors(artifacts / "teacher" / "logits.safetensors", tensors)
     for attention, weights in tickets:
         (artifacts / f"{attention}_{weights}.safetensors").unlink()
     return corpus

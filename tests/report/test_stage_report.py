@@ -19,10 +19,10 @@ from tests.stages.conftest import ROOT
 
 INFORMATION = (
     *("layers", "coding", "depth", "heads", "pointwise"),
-    *("code_parts", "bounds", "description", "mask_bits", "generalization"),
+    *("code_parts", "bounds", "description", "mask_bits", "generalization", "fidelity"),
 )
-ABSENT = ("connectivity", "controls", "generalization")
-"""Figures that a study with no controls and few networks does not have."""
+ABSENT = ("connectivity", "controls", "generalization", "fidelity")
+"""Figures that a study with no controls, few networks and no unlabelled text does not have."""
 FILES = {
     *("report.md", "metrics.json", "results.csv", "summary.csv", "comparisons.csv"),
     *("information.csv", "certificates.csv", "mask_bits.csv"),

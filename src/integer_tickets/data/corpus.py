@@ -17,6 +17,7 @@ from integer_tickets.integer.layout import tokenizer_tensors, unpack_tokenizer
 from integer_tickets.integer.tokenizer import Input, Tokenizer
 
 SPLITS = ("train", "selection", "validation", "test")
+PARTS = ("ids", "offsets", "labels")  # of a split
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,7 @@ def save_corpus(folder: Path, corpus: Corpus) -> None:
     """Write corpus.safetensors, tokenizer.safetensors and statistics.json (which names the classes) into `folder`."""
     tensors: dict[str, Any] = {}
     for name, split in corpus.splits.items():
-        tensors |= {
-            f"{name}.ids": split.ids,
-            f"{name}.offsets": split.offsets,
-            f"{name}.labels": split.labels,
-        }
+        tensors |= _tensors(name, split)
     write_bytes(folder / "corpus.safetensors", save(tensors))
     tokenizer = corpus.tokenizer
     described = {"kind": tokenizer.kind, "size": tokenizer.size, "positions": tokenizer.positions}
@@ -54,22 +51,40 @@ def save_corpus(folder: Path, corpus: Corpus) -> None:
     write_json(folder / "statistics.json", corpus.statistics)
 
 
+def save_unlabelled(folder: Path, unlabelled: Split) -> None:
+    """Write unlabelled.safetensors, which few stages read, beside the rest."""
+    write_bytes(folder / "unlabelled.safetensors", save(_tensors("unlabelled", unlabelled)))
+
+
+def load_unlabelled(folder: Path) -> Split:
+    """Texts whose labels, all -1, are not known; maybe none."""
+    path = folder / "unlabelled.safetensors"
+    try:
+        return _split("unlabelled", _load(path)[0])
+    except KeyError as error:
+        raise UserError(f"{path}: not unlabelled text (no {error})") from None
+
+
 def load_corpus(folder: Path) -> Corpus:
     """Read what `save_corpus` wrote. A missing or foreign file is a UserError that names it."""
     statistics = read_json(folder / "statistics.json")
     tensors, _ = _load(folder / "corpus.safetensors")
     pieces, metadata = _load(folder / "tokenizer.safetensors")
     try:
-        splits = {
-            name: Split(*(tensors[f"{name}.{part}"] for part in ("ids", "offsets", "labels")))
-            for name in SPLITS
-            if f"{name}.labels" in tensors
-        }
+        splits = {name: _split(name, tensors) for name in SPLITS if f"{name}.labels" in tensors}
         described = json.loads(metadata["tokenizer"])
         tokenizer = unpack_tokenizer(described, described["positions"], pieces)
         return Corpus(splits, tuple(statistics["labels"]), tokenizer, statistics)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder}: not a prepared corpus ({type(error).__name__}: {error})") from None
+
+
+def _tensors(name: str, split: Split) -> dict[str, Any]:
+    return {f"{name}.{part}": getattr(split, part) for part in PARTS}
+
+
+def _split(name: str, tensors: dict[str, Any]) -> Split:
+    return Split(*(tensors[f"{name}.{part}"] for part in PARTS))
 
 
 def _load(path: Path) -> tuple[dict[str, Any], dict[str, str]]:

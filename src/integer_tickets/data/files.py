@@ -43,6 +43,17 @@ def split_files(folder: Path, splits: Sequence[str], vocabulary: str) -> dict[st
     return {split: files[split] for split in splits if split in files}
 
 
+def load_lines(folder: Path) -> list[str]:
+    """The texts of unlabelled.txt or unlabelled.txt.gz, in UTF-8, one a line; none where there is no such file."""
+    found = [path for path in (folder / "unlabelled.txt", folder / "unlabelled.txt.gz") if path.is_file()]
+    if len(found) > 1:
+        raise UserError(f"{folder}: {found[0].name} and {found[1].name} are both there; keep one of them")
+    if not found:
+        return []
+    path = found[0]
+    return [line for line in map(str.strip, _decode(path, _content(path)).split("\n")) if line]
+
+
 def load_vocabulary(path: Path) -> list[str]:
     """The lines of a WordPiece vocabulary in UTF-8, each a piece. Faults are a UserError naming the file."""
     if not path.is_file():
@@ -63,12 +74,7 @@ def load_file(path: Path) -> Dataset:
     import datasets
     import pyarrow as pa
 
-    content = path.read_bytes()
-    if path.suffix == ".gz":
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise UserError(f"{path}: not valid gzip ({error})") from None
+    content = _content(path)
     kind = Path(path.name.removesuffix(".gz")).suffix
     if kind == ".parquet":
         return _parquet(path, content)
@@ -78,6 +84,17 @@ def load_file(path: Path) -> Dataset:
         return datasets.Dataset.from_dict(rows)
     except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError) as error:
         raise UserError(f"{path}: a column cannot be stored, expected one type a column ({error})") from None
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a file, unzipped."""
+    content = path.read_bytes()
+    if path.suffix != ".gz":
+        return content
+    try:
+        return gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: not valid gzip ({error})") from None
 
 
 def _decode(path: Path, content: bytes) -> str:

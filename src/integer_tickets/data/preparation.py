@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from integer_tickets.data.corpus import SPLITS, Corpus, encode, save_corpus
+from integer_tickets.data.batches import Split
+from integer_tickets.data.corpus import SPLITS, Corpus, encode, save_corpus, save_unlabelled
 from integer_tickets.data.files import load_vocabulary
 from integer_tickets.data.grammar import vocabulary_words
 from integer_tickets.data.learning import learn_tokenizer
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-def prepare(params: Params) -> tuple[dict[str, DataFrame], Corpus]:
-    """Read, cut and encode the corpus of `params`: the rows of each split, and the same as token ids."""
+def prepare(params: Params) -> tuple[dict[str, DataFrame], Corpus, Split]:
+    """Read, cut and encode the corpus of `params`: the rows of each split, the same as token ids, unlabelled texts."""
     data = params.data
     wanted = params.tokenizer
     vocabulary: Sequence[str] = []
@@ -41,6 +42,7 @@ def prepare(params: Params) -> tuple[dict[str, DataFrame], Corpus]:
         vocabulary,
     )
     splits = {name: encode(tokenizer, texts_of(frame), frame["label"]) for name, frame in frames.items()}
+    unlabelled = encode(tokenizer, source.unlabelled, [-1] * len(source.unlabelled))
     found = statistics(frames, splits, source.labels, tokenizer) | {
         "corpus": source.name,
         "labels": list(source.labels),
@@ -48,11 +50,11 @@ def prepare(params: Params) -> tuple[dict[str, DataFrame], Corpus]:
         "language": source.facts,
         "tokenizer": {"kind": params.tokenizer.kind, "size": tokenizer.size, "positions": tokenizer.positions},
     }
-    return frames, Corpus(splits, source.labels, tokenizer, found)
+    return frames, Corpus(splits, source.labels, tokenizer, found), unlabelled
 
 
-def save(folder: Path, frames: dict[str, DataFrame], corpus: Corpus) -> None:
-    """Write the rows of each split as parquet, and the corpus beside them, into the new folder `folder`."""
+def save(folder: Path, frames: dict[str, DataFrame], corpus: Corpus, unlabelled: Split) -> None:
+    """Write the rows of each split as parquet, and what they became beside them, into the new folder `folder`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -61,3 +63,4 @@ def save(folder: Path, frames: dict[str, DataFrame], corpus: Corpus) -> None:
         table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
         pq.write_table(table, folder / f"{name}.parquet")
     save_corpus(folder, corpus)
+    save_unlabelled(folder, unlabelled)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from integer_tickets.data.corpus import SPLITS
-from integer_tickets.data.files import load_file, split_files
+from integer_tickets.data.files import load_file, load_lines, split_files
+from integer_tickets.data.splits import word_runs
 from integer_tickets.errors import UserError
 from integer_tickets.params import Data, Hub, Language
 from integer_tickets.seeds import generator
@@ -19,24 +20,26 @@ if TYPE_CHECKING:
 
 
 _INTEGER = re.compile(r"-?[0-9]+")
+UNLABELLED = "unsupervised"  # how data sets of the hub call a split without labels
 _HIDDEN = "-1"  # what the hub writes where the labels of a test split are not public
 
 
 @dataclass(frozen=True)
 class Source:
-    """A labelled corpus as it comes, before anything is cut from it.
+    """A corpus as it comes, before anything is cut from it.
 
     name: `builtin` or `enumerable` for a generated language, else data.name, or where that is empty the id on the hub
     or the last part of data.folder, and `files` where that says nothing (`data`, a path of dots); labels: the names of
     the classes, each seen in train; splits: for each split a frame with the columns text, text2 (pairs only), label
     (int class), group (where asked for), score (generated languages only); facts: what is known exactly about such a
-    language, else empty.
+    language, else empty; unlabelled: texts without labels, which occur in no split of a corpus that is not generated.
     """
 
     name: str
     labels: tuple[str, ...]
     splits: dict[str, DataFrame]
     facts: dict[str, Any]
+    unlabelled: list[str]
 
 
 @dataclass(frozen=True)
@@ -62,13 +65,17 @@ def read(data: Data, language: Language, vocabulary: str = "") -> Source:
         files = split_files(folder, SPLITS, vocabulary)
         name = data.name or ("files" if folder.name in ("", "..", "data") else folder.name)
         tables = {split: _table(str(path), load_file(path), data) for split, path in files.items()}
+        more = load_lines(folder)
     else:
         name = data.name or "/".join(part for part in (data.hub.id, data.hub.configuration) if part)
         datasets = _load_hub(data.hub)
         tables = {split: _table(f"{name} {split}", datasets[split], data) for split in SPLITS if split in datasets}
         if "train" not in tables:
             raise UserError(f"{name}: no split train; it has {', '.join(datasets)}")
-    return _source(name, tables, data.labels)
+        more = list(datasets[UNLABELLED][data.text[0]]) if UNLABELLED in datasets else []
+    if more and len(data.text) > 1:
+        raise UserError(f"{name}: unlabelled texts, but data.text names pairs; a pair has no unlabelled form here")
+    return _source(name, tables, data.labels, more)
 
 
 def _builtin(language: Language) -> Source:
@@ -81,6 +88,7 @@ def _builtin(language: Language) -> Source:
         # A stream of its own for each split: the size of one changes no other.
         sentences = generate(language, getattr(language, split), number)
         splits[split] = pd.DataFrame(list(sentences), columns=["text", "label", "score"])
+    unlabelled = [sentence.text for sentence in generate(language, language.unlabelled, len(SPLITS))]
     labels = ("negative", "positive")
     seen = splits["train"]["label"].unique().tolist()
     if len(seen) < 2:
@@ -88,7 +96,7 @@ def _builtin(language: Language) -> Source:
             f"language.train = {language.train}: every label is {labels[seen[0]]!r}, expected so many sentences that "
             "both classes occur"
         )
-    return Source("builtin", labels, splits, facts(language))
+    return Source("builtin", labels, splits, facts(language), unlabelled)
 
 
 def _enumerable(language: Language) -> Source:
@@ -101,7 +109,9 @@ def _enumerable(language: Language) -> Source:
         tokens, labels = draw(getattr(language, split), LENGTH, generator("enumerable", language.seed, number))
         columns = {"text": list(map(text_of, tokens)), "label": labels, "score": scores_of(tokens)}
         splits[split] = pd.DataFrame(columns)
-    return Source("enumerable", ("negative", "positive"), splits, facts())
+    random = generator("enumerable", language.seed, len(SPLITS))
+    unlabelled = list(map(text_of, draw(language.unlabelled, LENGTH, random)[0]))
+    return Source("enumerable", ("negative", "positive"), splits, facts(), unlabelled)
 
 
 def _load_hub(hub: Hub) -> dict[str, Dataset]:
@@ -176,7 +186,7 @@ def _label_text(value: Any, classes: tuple[str, ...], where: str) -> str:
     return str(value).strip()
 
 
-def _source(name: str, tables: dict[str, _Table], names: list[str]) -> Source:
+def _source(name: str, tables: dict[str, _Table], names: list[str], unlabelled: list[str]) -> Source:
     import pandas as pd
 
     train = tables["train"]
@@ -193,7 +203,9 @@ def _source(name: str, tables: dict[str, _Table], names: list[str]) -> Source:
             if label not in number:
                 raise UserError(f"{table.where}, row {row}: label {label!r}, but train has only {_listed(number)}")
         splits[split] = pd.DataFrame(table.columns | {"label": [number[label] for label in column]})
-    return Source(name, labels, splits, {})
+    known = {key for frame in splits.values() for key in word_runs(frame["text"])}
+    new = [text for text, key in zip(unlabelled, word_runs(unlabelled), strict=True) if key not in known]
+    return Source(name, labels, splits, {}, new)
 
 
 def _classes(train: _Table, seen: set[str], names: list[str]) -> tuple[dict[str, int], tuple[str, ...]]:

@@ -36,6 +36,15 @@ def pictures(study: Study) -> list[Picture]:
             _descriptions(rows), description,
         ),
     ]  # fmt: skip
+    if "apart" in rows:
+        found.append(
+            Picture(
+                "fidelity", "Certified fidelity to the teacher",
+                "White marks are disagreement as measured on unlabelled texts, full ones what it is at most on new "
+                "texts; they draw near each other where the code is short beside the number of texts.",
+                _fidelity(rows), fidelity,
+            )
+        )  # fmt: skip
     if len(study.tables["mask_bits"]):
         found.append(
             Picture(
@@ -145,6 +154,29 @@ def description(frame: pd.DataFrame) -> Figure:
     grid[1][0].set_ylabel("accuracy, %")
     figure.supxlabel("density: % of the prunable weights that are kept (log scale)", fontsize=10)
     legend(figure, list(grid[0]), 5)
+    return figure
+
+
+def _fidelity(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of each network its disagreement with the teacher, measured and at most; means over seeds."""
+    means = rows.groupby(["attention", "distilled", "name"], sort=False)[["bits", "symmetry", "apart", "apart_error"]]
+    own = means.mean().reset_index()
+    return own.assign(kbit=(own["bits"] - own["symmetry"]) / 1000).drop(columns=["bits", "symmetry"])
+
+
+def fidelity(frame: pd.DataFrame) -> Figure:
+    """Disagreement with the teacher on unlabelled text, and what it is at most, against the length of the code."""
+    figure = Figure(figsize=(7.6, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for attention, own in frame.groupby("attention", sort=False):
+        colour, marker = COLOURS[str(attention)], MARKERS[str(attention)]
+        for column, face, text in (("apart", "white", "measured"), ("apart_error", colour, "at most")):
+            label = f"{attention}: {text}"
+            axes.plot(own["kbit"], 100 * own[column], marker, color=colour, markerfacecolor=face, label=label)
+    size_axis(axes)
+    axes.set_xlabel("code length, kbit (log scale)")
+    axes.set_ylabel("disagreement with the teacher, %")
+    legend(figure, [axes], 4)
     return figure
 
 

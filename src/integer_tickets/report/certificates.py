@@ -26,6 +26,8 @@ def certificates(study: Study) -> Iterator[str]:
         "Beside it the bound from the held-out texts alone: that one certifies, the one from the code explains."
     )
     yield table(rows, study.split).markdown()
+    if "apart" in rows:
+        yield _fidelity(rows, study.split)
     told, names = rows[rows["compresses"]], rows["name"].nunique()
     yield (
         f"{told['name'].nunique()} of {names} kinds of networks are certified to be better than a coin: code and "
@@ -36,6 +38,19 @@ def certificates(study: Study) -> Iterator[str]:
         most = rows.groupby("name")[[f"bits_{part}" for part in SHOWN]].mean().mean()
         part = SHOWN[str(most.idxmax()).removeprefix("bits_")]
         yield f"Where the bound says nothing, the code is too long for so few texts; most of it is the {part}."
+
+
+def _fidelity(rows: pd.DataFrame, split: str) -> str:
+    """The second way to a certificate: by the teacher, on text that nobody labelled."""
+    means = rows.groupby("name", sort=False)[["apart", "apart_error", "taught_error"]].mean()
+    best = str(means["apart_error"].idxmin())
+    own = means.loc[best]
+    return (
+        f"A code bounds disagreement with a teacher, too, on text without labels, and so certifies how faithful a "
+        f"distilled network is: of {int(rows['apart_n'].iloc[0]):,} such texts `{best}` and its teacher disagree on "
+        f"{percent(own['apart'])} %, on new texts on at most {percent(own['apart_error'])} %; with the error of the "
+        f"teacher, bounded by {split}, its true error is at most {percent(own['taught_error'])} %."
+    )
 
 
 def masks(study: Study) -> Iterator[str]:
