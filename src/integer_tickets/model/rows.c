@@ -81,14 +81,17 @@ static int norm_backward_part(const void *task, int64_t from, int64_t to) {
     for (int64_t row = from; row < to; row++) {
         const float *restrict x = t->a + row * t->d, *restrict grad = t->b + row * t->d;
         float *restrict out = t->out + row * t->d;
-        float mean = total(x, NULL, t->d) / (float)t->d, fixed = mean < SMALLEST;
-        if (fixed) mean = SMALLEST;
+        float mean = total(x, NULL, t->d) / (float)t->d;
+        if (mean < SMALLEST) {
+            for (int64_t c = 0; c < t->d; c++) out[c] = 0;
+            continue;
+        }
         float scale = mean * t->scale;
         for (int64_t c = 0; c < t->d; c++) {
             float y = x[c] / scale, g = grad[c];
             out[c] = (y >= low) & (y <= high) ? g : 0;
         }
-        float pull = fixed ? 0 : total(out, x, t->d) / (scale * mean * (float)t->d);
+        float pull = total(out, x, t->d) / (scale * mean * (float)t->d);
         for (int64_t c = 0; c < t->d; c++) out[c] = out[c] / scale - pull * (float)((x[c] > 0) - (x[c] < 0));
     }
     return 0;

@@ -76,10 +76,14 @@ def _fused(
 
 
 def norm(x: Tensor, isa: str | None = None) -> Tensor:
-    """Mean-absolute normalization without parameters over the last axis: x / mean |x|; zero stays zero."""
+    """Mean-absolute normalization without parameters over the last axis: x / mean |x|; zero stays zero.
+
+    And has no gradient, where a true one would be huge: a token whose weights are all pruned is such a row.
+    """
     if is_fused(isa, x):
         return _Norm.apply(x, 1.0, isa)
-    return x / x.abs().mean(-1, keepdim=True).clamp_min(SMALLEST)
+    mean = x.abs().mean(-1, keepdim=True)
+    return torch.where(mean < SMALLEST, (x / SMALLEST).detach(), x / mean.clamp_min(SMALLEST))
 
 
 def integer_norm(x: Tensor, isa: str | None = None) -> Tensor:
