@@ -36,6 +36,11 @@ from stages.folders import rows_of
 from stages.models import Item, build
 
 ARTIFACTS = Path("artifacts")
+KNOWN = ("initial", "rewind", "seed", "shuffled")
+MASK_COLUMNS = [
+    *("name", "stage", "role", "attention", "variant", "level", "weights", "distilled", "seed", "density", "size"),
+    *("alone", *(f"given_{what}" for what in KNOWN)),
+]
 
 
 def main() -> None:
@@ -72,7 +77,7 @@ def main() -> None:
         parts = {f"bits_{part}": count for part, count in bits.items()}
         found.append(fixed | {name: rounded(value) for name, value in (asdict(bound) | seen | parts).items()})
     write_table(ARTIFACTS / "certificates.csv", found)
-    write_table(ARTIFACTS / "mask_bits.csv", mask_rows(params, corpus))
+    write_table(ARTIFACTS / "mask_bits.csv", mask_rows(params, corpus), MASK_COLUMNS)
     best = min(found, key=lambda row: float(row["error"]))
     print(f"{len(found)} certificates; the lowest: {best['name']}, error at most {100 * best['error']:.2f} %")
 

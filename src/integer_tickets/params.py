@@ -146,6 +146,7 @@ class Data(Block):
     group: str
     selection: Fraction
     validation: Fraction
+    shuffled: bool
     seed: Natural
 
 

@@ -24,7 +24,7 @@ SMALL: dict[str, Any] = {
             {"id": "lower", "previous": "upper", "first": 3, "last": 3},
         ],
     },
-    "language": {"train": 300, "selection": 80, "validation": 80, "test": 100},
+    "language": {"train": 300, "selection": 80, "validation": 80, "test": 100, "unlabelled": 60},
     "tokenizer": {"size": 300},
     "controls": {"levels": [{"level": 2, "segment": "upper", "before": "upper/level_1"}]},
     "connectivity": {"levels": [{"level": 2, "segment": "upper"}]},

@@ -15,6 +15,7 @@ from integer_tickets.data.sources import read
 from integer_tickets.data.splits import cut
 from integer_tickets.data.statistics import statistics, text_columns, texts_of
 from integer_tickets.params import Params
+from integer_tickets.seeds import generator
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -34,6 +35,9 @@ def prepare(params: Params) -> tuple[dict[str, DataFrame], Corpus, Split]:
     cut_splits, units = cut(source.splits, fractions, data.seed)
     frames = {name: cut_splits[name] for name in SPLITS if name in cut_splits}
     train = frames["train"]
+    if data.shuffled:
+        random = generator("shuffled labels", data.seed)
+        train = frames["train"] = train.assign(label=random.permutation(train["label"].to_numpy()))
     tokenizer = learn_tokenizer(
         (text for column in text_columns(train) for text in train[column]),
         wanted.kind,

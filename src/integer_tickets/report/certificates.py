@@ -46,8 +46,8 @@ def _fidelity(rows: pd.DataFrame, split: str) -> str:
     own = means.sort_values("apart_error").reset_index().iloc[0]
     return (
         f"A code bounds disagreement with a teacher, too, on text without labels, and so certifies how faithful a "
-        f"distilled network is: of {int(rows['apart_n'].iloc[0]):,} such texts `{own['name']}` and its teacher disagree on "
-        f"{percent(own['apart'])} %, on new texts on at most {percent(own['apart_error'])} %; with the error of the "
+        f"distilled network is: of {int(rows['apart_n'].iloc[0]):,} such texts `{own['name']}` and its teacher "
+        f"disagree on {percent(own['apart'])} %, on new texts on at most {percent(own['apart_error'])} %; with the error of the "
         f"teacher, bounded by {split}, its true error is at most {percent(own['taught_error'])} %."
     )
 
