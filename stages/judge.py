@@ -2,6 +2,7 @@
 
 import argparse
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -14,8 +15,9 @@ from integer_tickets.evaluation.overlaps import OVERLAP_COLUMNS, load_masks, ove
 from integer_tickets.evaluation.summary import COMPARISON_COLUMNS, comparison_rows
 from integer_tickets.files import read_json, write_text
 from integer_tickets.params import Params, merge, parse_params
+from integer_tickets.report import certificate_figures, layer_figures
 from integer_tickets.report.figures import of_tickets, save
-from integer_tickets.report.study import Study, read_table
+from integer_tickets.report.study import MEASURED, Study, read_table
 from integer_tickets.report.tickets import page
 from stages.evaluate import judged, right_answers, sizes_of, write_table
 from stages.presets import ROOT, with_preset
@@ -62,10 +64,18 @@ def judge(params: Params, folder: Path) -> None:
         write_text(folder / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
     read = ("summary", "comparisons", "overlaps", "lines", "zeros")
     tables = {name: read_table(folder / f"{name}.csv") for name in read}
+    for name in MEASURED:
+        frames = [read_table(run / f"{name}.csv") for run in runs if (run / f"{name}.csv").exists()]
+        if frames:
+            tables[name] = pd.concat(frames, ignore_index=True)
+            write_text(folder / f"{name}.csv", tables[name].to_csv(index=False, lineterminator="\n"))
     study = Study(params, statistics, {}, tables)
+    pictures = [layer_figures.pictures(study), certificate_figures.pictures(study)] if frames else [[], []]
     for name, draw in of_tickets(study).items():
         save(partial(draw, study), folder / "figures" / name)
-    write_text(folder / "report.md", page(study, [run.name for run in runs]))
+    for picture in chain(*pictures):
+        save(partial(picture.draw, picture.frame), folder / "figures" / picture.name)
+    write_text(folder / "report.md", page(study, [run.name for run in runs], *pictures))
     print(f"{len(runs)} runs judged as one: {folder / 'report.md'}")
 
 

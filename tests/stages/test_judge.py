@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 
 from integer_tickets.errors import UserError
-from integer_tickets.files import write_text
+from integer_tickets.report.study import MEASURED
 from stages import evaluate
 from stages.judge import judge
 from stages.study import copy_run
 from tests.evaluation.fake_study import fake_checkout, fake_params
+from tests.report.conftest import run_stages
 
 RUNS = {
     "first": {"grid": {"seeds": [0, 1]}},
@@ -26,8 +27,12 @@ def evaluated(folder: Path, changes: dict | None = None) -> Path:
     (folder / "dvc.lock").write_text("stages: {}\n")
     with contextlib.chdir(folder):
         evaluate.main()
-    for name in ("information.csv", "certificates.csv", "mask_bits.csv"):  # of later stages, which judge does not read
-        write_text(folder / "reports" / name, "name\n")
+    return folder
+
+
+def reported(folder: Path, changes: dict) -> Path:
+    fake_checkout(folder, changes)
+    run_stages(folder)
     return folder
 
 
@@ -37,7 +42,9 @@ def study(tmp_path_factory) -> tuple[Path, Path]:
     top = tmp_path_factory.mktemp("judge")
     whole = evaluated(top / "whole")
     for name, changes in RUNS.items():
-        copy_run(evaluated(top / name, changes), top / "study" / "runs" / name)
+        copy_run(reported(top / name, changes), top / "study" / "runs" / name)
+    for name in MEASURED:
+        (top / "study" / "runs" / "first" / f"{name}.csv").unlink()  # as of a run from before there were such
     judge(fake_params(), top / "study")
     return whole / "artifacts" / "evaluation", top / "study"
 
@@ -60,7 +67,9 @@ def test_the_page_and_the_figures(study):
     assert "Judged as one: 3 runs (first, inhibitor, softmax), 3 seeds a ladder" in text
     assert "**Does a winning ticket exist, and down to which density?** A winning ticket matches" in text
     assert "| `inhibitor float` | not shown |" in text
-    for name in ("accuracy_density", "controls", "connectivity"):
+    assert "## What layers keep" in text and "## Certificates" in text
+    assert set(pd.read_csv(folder / "certificates.csv")["seed"]) == {2}
+    for name in ("accuracy_density", "controls", "connectivity", "layers", "bounds", "mask_bits"):
         assert f"figures/{name}.svg" in text and (folder / "figures" / f"{name}.svg").exists()
 
 

@@ -47,8 +47,8 @@ def _fidelity(rows: pd.DataFrame, split: str) -> str:
     return (
         f"A code bounds disagreement with a teacher, too, on text without labels, and so certifies how faithful a "
         f"distilled network is: of {int(rows['apart_n'].iloc[0]):,} such texts `{own['name']}` and its teacher "
-        f"disagree on {percent(own['apart'])} %, on new texts on at most {percent(own['apart_error'])} %; with the error of the "
-        f"teacher, bounded by {split}, its true error is at most {percent(own['taught_error'])} %."
+        f"disagree on {percent(own['apart'])} %, on new texts on at most {percent(own['apart_error'])} %; with the "
+        f"error of the teacher, bounded by {split}, its true error is at most {percent(own['taught_error'])} %."
     )
 
 

@@ -1,16 +1,12 @@
 """The report in plain language: every number and every verdict is computed from the tables of the study."""
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
 from typing import Any
 
 from integer_tickets.report import tables, tickets
 from integer_tickets.report.answers import answers
-from integer_tickets.report.certificates import certificates, masks
 from integer_tickets.report.findings import against, agreement, count, findings, words
-from integer_tickets.report.generalization import explained
-from integer_tickets.report.information import information
-from integer_tickets.report.pictures import Picture, shown
+from integer_tickets.report.pictures import Picture
 from integer_tickets.report.study import Study
 from integer_tickets.report.tables import percent
 
@@ -27,11 +23,7 @@ def report(study: Study, of_layers: Sequence[Picture], of_codes: Sequence[Pictur
         "Connectivity": tickets.connectivity,
         "Supermasks": tickets.supermasks,
         "Integer networks": _integers,
-        "What layers keep": lambda own: chain(information(own), shown(of_layers)),
-        "Certificates": certificates,
-        "What masks say": masks,
-        "What explains generalization": explained,
-        "Code lengths, certificates and generalization in figures": lambda own: shown(of_codes),
+        **tickets.measured(of_layers, of_codes),
         "What a sentence costs": _costs,
         "What a clock measures": _timings,
         "Comparisons": tickets.comparisons,

@@ -1,16 +1,21 @@
 """What the report says of tickets, section by section; and the page of a study whose runs are judged as one."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 
 from integer_tickets.report import tables
 from integer_tickets.report.answers import answers
+from integer_tickets.report.certificates import certificates, masks
 from integer_tickets.report.findings import CONTROLS, bag_of_words, count, words
+from integer_tickets.report.generalization import explained
+from integer_tickets.report.information import information
+from integer_tickets.report.pictures import Picture, shown
 from integer_tickets.report.study import Study
 from integer_tickets.report.tables import percent, points
 
 
-def page(study: Study, runs: list[str]) -> str:
-    """The page of several runs as Markdown."""
+def page(study: Study, runs: list[str], of_layers: Sequence[Picture], of_codes: Sequence[Picture]) -> str:
+    """The page of several runs as Markdown, and what was measured of integer networks where there are figures of it."""
     sections: dict[str, Callable[[Study], Iterator[str]]] = {
         "Answers": answers,
         "All models at a glance": glance,
@@ -19,6 +24,7 @@ def page(study: Study, runs: list[str]) -> str:
         "Zeros": zeros,
         "Connectivity": connectivity,
         "Supermasks": supermasks,
+        **(measured(of_layers, of_codes) if of_codes else {}),
         "Comparisons": comparisons,
         "How the numbers are made": methods,
     }
@@ -33,6 +39,17 @@ def page(study: Study, runs: list[str]) -> str:
     ]
     written += list(bag_of_words(study))
     return "\n\n".join([*written, *set_out(study, sections)]) + "\n"
+
+
+def measured(of_layers: Sequence[Picture], of_codes: Sequence[Picture]) -> dict[str, Callable[[Study], Iterator[str]]]:
+    """The sections about integer networks: what they hold, what they take, what that says of new texts."""
+    return {
+        "What layers keep": lambda study: chain(information(study), shown(of_layers)),
+        "Certificates": certificates,
+        "What masks say": masks,
+        "What explains generalization": explained,
+        "Code lengths, certificates and generalization in figures": lambda _: shown(of_codes),
+    }
 
 
 def set_out(study: Study, sections: Mapping[str, Callable[[Study], Iterator[str]]]) -> Iterator[str]:
