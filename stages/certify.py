@@ -62,7 +62,7 @@ def main() -> None:
             continue
         ticket = artefact.load(entry.folder / "ticket.safetensors")
         bits = code_bits(ticket.network, ticket.tokenizer, prior)
-        symmetry = 0.0 if prior else symmetry_bits(ticket.network)  # a prior ticket names the places
+        symmetry = 0.0 if prior else symmetry_bits(ticket.network)  # the places of a prior ticket are no one else's
         wrong = run(ticket.network, sentences).argmax(1) != train.labels
         losses = losses_of(wrong, number)
         bound = certificate(losses, len(train), bits.pop("total"), symmetry, own.delta, own.unit)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -209,6 +210,13 @@ def test_certify(run, tmp_path):
     assert (status, err) == (0, b"") and b"0.00 % of 6,000 examples, one for each row" in out
     status, out, _ = run("certify", KIT, "--data", data, "--unit", "text", "--delta", 0.1)
     assert status == 0 and b"With probability 0.9" in out and b"of 2 examples, one for each text" in out
+    status, beside, _ = run("certify", KIT, "--data", data, "--prior", KIT)
+    assert status == 0 and b"the prior ticket was found without these examples" in beside
+
+    def bits(text):
+        return int(re.search(rb"Its code takes ([\d,]+) bits", text)[1].replace(b",", b""))
+
+    assert bits(beside) < bits(out) / 20
 
 
 @pytest.mark.parametrize(

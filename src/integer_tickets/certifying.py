@@ -12,11 +12,14 @@ from integer_tickets.integer.artefact import load
 from integer_tickets.integer.engines import text_logits
 
 
-def certify(file: Path, data: Path, text: Sequence[str], label: str, unit: str, delta: float) -> Certificate:
+def certify(
+    file: Path, data: Path, text: Sequence[str], label: str, unit: str, delta: float, prior: Path | None = None
+) -> Certificate:
     """Run the ticket on every row of `data` and bound its true error.
 
     text: one column, or two for pairs; label: names of the ticket's classes, or their numbers from 0; unit: with
-    `text`, rows whose first column is part of a longer one count as one. Raises UserError where a file, a column or a
+    `text`, rows whose first column is part of a longer one count as one; prior: a ticket found on other data, beside
+    which only what differs is counted. Raises UserError where a file, a column or a
     label is not what the ticket needs.
     """
     ticket = load(file)
@@ -41,4 +44,6 @@ def certify(file: Path, data: Path, text: Sequence[str], label: str, unit: str, 
     predicted = text_logits(ticket.network, ticket.tokenizer, texts).argmax(1)
     wrong = predicted != np.array([number[value] for value in given])
     losses = losses_of(wrong, numbers_of(columns[0], unit))
-    return certificate(losses, len(rows), *length_of(ticket.network, ticket.tokenizer), delta, unit)
+    earlier = None if prior is None else load(prior)
+    beside = None if earlier is None else (earlier.network, earlier.tokenizer)
+    return certificate(losses, len(rows), *length_of(ticket.network, ticket.tokenizer, beside), delta, unit)

@@ -130,6 +130,9 @@ def _parser() -> argparse.ArgumentParser:
         help="what was drawn independently: each row, or the longest texts, rows being parts of them (default: row)",
     )
     certify.add_argument("--delta", type=float, default=0.05, help="the probability of being wrong (default: 0.05)")
+    certify.add_argument(
+        "--prior", type=Path, metavar="FILE", help="a ticket found on other data: only what differs from it counts"
+    )
     certify.set_defaults(run=_certify)
     commands.add_parser("run", help="run the pipeline in this folder, several items at a time")  # see _run
     conformance.set_defaults(run=_conformance)
@@ -260,8 +263,9 @@ def _certify(arguments: argparse.Namespace) -> int:
         raise UserError(f"--delta {arguments.delta}: expected a number between 0 and 1")
     if len(arguments.text) > 2:
         raise UserError("--text: expected one column, or two for pairs")
-    columns = arguments.text, arguments.label
-    for line in explained(certify(arguments.file, arguments.data, *columns, arguments.unit, arguments.delta)):
+    columns, prior = (arguments.text, arguments.label), arguments.prior
+    found = certify(arguments.file, arguments.data, *columns, arguments.unit, arguments.delta, prior)
+    for line in explained(found, prior is not None):
         print(line)
     return 0
 

@@ -20,7 +20,7 @@ from integer_tickets.information.bounds import (
     square_root,
 )
 from integer_tickets.information.symmetry import symmetry_bits
-from integer_tickets.information.ticket_code import code_bits
+from integer_tickets.information.ticket_code import Ticket, code_bits
 from integer_tickets.integer.network import IntegerNetwork
 from integer_tickets.integer.tokenizer import Tokenizer
 
@@ -51,9 +51,9 @@ class Certificate:
     compresses: bool
 
 
-def length_of(network: IntegerNetwork, tokenizer: Tokenizer) -> tuple[float, float]:
-    """Bits of a ticket's code, and how many of them its symmetries give back."""
-    return code_bits(network, tokenizer)["total"], symmetry_bits(network)
+def length_of(network: IntegerNetwork, tokenizer: Tokenizer, prior: Ticket | None = None) -> tuple[float, float]:
+    """Bits of a ticket's code, and how many of them its symmetries give back: none beside a prior, which has places."""
+    return code_bits(network, tokenizer, prior)["total"], 0.0 if prior else symmetry_bits(network)
 
 
 def numbers_of(texts: Sequence[str], unit: str) -> NDArray[np.int64]:
@@ -99,16 +99,18 @@ def through_a_teacher(
     return min(1.0, apart + held_out(teacher_wrong, delta / 2)), apart
 
 
-def explained(own: Certificate) -> list[str]:
-    """A certificate and its assumptions in plain words, a sentence a line."""
+def explained(own: Certificate, prior: bool = False) -> list[str]:
+    """A certificate and its assumptions in plain words, a sentence a line; prior: the code is beside such a ticket."""
     unit = {"row": "row", "text": "text (rows that are part of one text count as one)"}[own.unit]
     verdict = "less than the labels" if own.compresses else "more than the labels, so the bound says nothing"
+    shared = ["And: the prior ticket was found without these examples; only what differs from it is counted."]
     return [
         f"With probability {1 - own.delta:.3g} its error on new texts is at most {100 * own.error:.2f} %.",
         f"It errs on {100 * own.risk:.2f} % of {own.n:,} examples, one for each {unit}.",
         f"Its code takes {own.bits:,.0f} bits, less {own.symmetry:,.0f} for orders of its parts that compute the same.",
         f"Code and corrections take {own.description_length:.3f} bits a label: {verdict}.",
         "Assumed: the examples were drawn independently, from what new texts are drawn from.",
-        "Counted: all that decodes the ticket, its vocabulary too, unless that is a fixed hash.",
+        *(shared if prior else []),
+        "Counted: all that decodes the ticket, its vocabulary too, unless a hash or the built-in language fixes that.",
         "Not counted, as the bound holds for all tickets at once: epochs, levels, a teacher, how many were tried.",
     ]
