@@ -163,19 +163,18 @@ def _flips(ticket: Artefact, texts: list[str], corpus: Corpus, params: Params) -
     if corpus.statistics["corpus"] == "builtin":
         synonyms = synonyms_of_the_language(params.language.vocabulary)
         kinds["synonyms"] = lambda text: substitutions(text, synonyms)
+    unit = ticket.network.logit_multiplier / 2.0**ticket.network.logit_shift
     for kind, changes in kinds.items():
         found = robustness(logits, texts, changes)
-        tried = int(found.changes.sum())
-        common = {
-            "layer": "logits",
-            "estimator": "every change",
-            "null": np.nan,
-            "low": np.nan,
-            "high": np.nan,
-            "flag": "",
-        }
-        yield common | {"quantity": f"safe_from_{kind}", "value": found.safe, "unit": "share of texts", "n": len(texts)}
-        yield common | {
-            "quantity": f"flips_by_{kind}", "value": float(found.flips.sum() / max(tried, 1)),
-            "unit": "share of changes", "n": tried,
-        }  # fmt: skip
+        tried, safe, margin = int(found.changes.sum()), found.flips == 0, found.margin * unit
+        for quantity, value, of, n in (
+            (f"safe_from_{kind}", found.safe, "share of texts", len(texts)),
+            (f"flips_by_{kind}", float(found.flips.sum() / max(tried, 1)), "share of changes", tried),
+            (f"margin_safe_from_{kind}", margin[safe].sum() / max(safe.sum(), 1), "logits", int(safe.sum())),
+            (f"margin_flipped_by_{kind}", margin[~safe].sum() / max((~safe).sum(), 1), "logits", int((~safe).sum())),
+        ):
+            if n:
+                yield {
+                    "layer": "logits", "quantity": quantity, "value": float(value), "unit": of,
+                    "estimator": "every change", "n": n, "null": np.nan, "low": np.nan, "high": np.nan, "flag": "",
+                }  # fmt: skip

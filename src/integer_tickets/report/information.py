@@ -22,14 +22,17 @@ HEADS = {
     "attention_uniform": "uniform, bits",
     "attention_pass_through": "passed %",
     "attention_zero_rate": "zeros %",
+    "attention_lipschitz": "gamma",
 }
 FLIPS = {
     "safe_from_typos": "safe from slips %",
     "flips_by_typos": "slips that flip %",
     "safe_from_synonyms": "safe from synonyms %",
     "flips_by_synonyms": "synonyms that flip %",
+    "margin_safe_from_typos": "margin where safe from slips",
+    "margin_flipped_by_typos": "margin where not",
 }
-SHARES = ("nearest_mean", "attention_pass_through", "attention_zero_rate", *FLIPS)
+SHARES = ("nearest_mean", "attention_pass_through", "attention_zero_rate", *list(FLIPS)[:4])
 
 
 def information(study: Study) -> Iterator[str]:
@@ -50,7 +53,8 @@ def information(study: Study) -> Iterator[str]:
     yield (
         "Attention, mean over heads and sentences: the entropy of the shares that keys have in what a query gathers, "
         "beside log2 of their number; of the pairs of a value and a query those of which something passes, and those "
-        "with an inhibition (or a softmax weight) of zero."
+        "with an inhibition (or a softmax weight) of zero; gamma on the grids of the integers, by which the Inhibitor "
+        "is Lipschitz in q and k (softmax has no such constant)."
     )
     yield heads(rows).markdown()
     flips = rows[rows["quantity"].isin(FLIPS)]
@@ -59,7 +63,8 @@ def information(study: Study) -> Iterator[str]:
         yield (
             f"By enumeration, on {texts} texts: the share whose label none of all single slips of the pen (a letter "
             "left out, wrong, put in, or two swapped) can flip, and the share of slips that do; the same for synonyms, "
-            "words of the built-in language that never change a score."
+            "words of the built-in language that never change a score. Margins, in logits, of texts that are safe from "
+            "slips and of those that are not."
         )
         yield flips_table(flips).markdown()
     refused = rows[rows["flag"] != ""]
