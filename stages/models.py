@@ -222,6 +222,7 @@ def shape_arguments(
         "dropout": shape.dropout,
         "attention": attention,
         "biases": params.model.biases,
+        "places": params.model.places,
         "signed": params.model.signed,
         "kernel": params.runtime.kernel,
         "isa": params.runtime.isa,

@@ -96,7 +96,7 @@ class Variant(Block):
     weights: Weights
     pattern: Literal["weight", "block", "structure"]
     scope: Literal["global", "layerwise"]
-    embedding: bool
+    embedding: bool | Literal["only"]
     rewind: Natural
     embedding_bits: Bits | None = None
     epochs: Count | None = None
@@ -194,6 +194,7 @@ class Shape(Block):
 
 class Model(Shape):
     biases: bool
+    places: bool
     signed: bool
     power_of_two: bool
     per_channel: bool

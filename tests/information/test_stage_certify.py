@@ -15,7 +15,7 @@ def test_every_integer_network_has_a_certificate_and_a_rerun_gives_the_same_byte
     first = path.read_bytes()
     rows = pd.read_csv(path)
     assert len(rows) == 2 * 3 * (2 + 1) * 2  # attentions, seeds, two quantized levels and a distilled one, widths
-    assert (rows["n"] == 400).all() and (rows["held_out_n"] == 200).all()
+    assert (rows["n"] == 460).all() and (rows["held_out_n"] == 200).all()
     assert (rows["risk"] < rows["error"]).all() and (rows["held_out_risk"] < rows["held_out_error"]).all()
     parts = rows.filter(like="bits_").sum(axis=1)
     assert parts.to_numpy() == pytest.approx(rows["bits"].to_numpy(), abs=1e-3)

@@ -4,7 +4,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -154,7 +154,7 @@ class Transformer(nn.Module):
 
     With `rows`, ids number these instead of the rows of the token table, which then takes no part in the graph.
     A head is width / heads wide. sizes: those of the layers, where they are not the same in all. Without `biases` all
-    biases stay 0.
+    biases stay 0, without `places` the table of positions does.
     """
 
     def __init__(
@@ -170,6 +170,7 @@ class Transformer(nn.Module):
         dropout: float,
         attention: str,
         biases: bool = True,
+        places: bool = True,
         signed: bool = True,
         kernel: str = "fused",
         isa: str = "avx2",
@@ -188,8 +189,10 @@ class Transformer(nn.Module):
             for own in ([dense] * layers if sizes is None else sizes)
         )
         self.classifier = nn.Linear(width, classes)
+        self.zeros = {name for name, _ in self.named_parameters() if name.endswith(".bias") and not biases}
+        self.zeros |= set() if places else {"positions.weight"}
         for name, parameter in self.named_parameters():
-            if name.endswith(".bias") and not biases:
+            if name in self.zeros:
                 parameter.requires_grad_(False).zero_()
         self.dropout = Dropout(dropout)
         self.observe: Callable[[str, Tensor], None] | None = None
@@ -230,7 +233,7 @@ def initialise(model: Transformer, random: np.random.Generator) -> None:
     residual = 1 / math.sqrt(2 * len(model.layers))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if name.endswith(".bias"):
+            if name.endswith(".bias") or name in model.zeros:
                 parameter.zero_()
             elif name.endswith(".weight"):
                 if name in ("tokens.weight", "positions.weight"):
@@ -244,7 +247,8 @@ def initialise(model: Transformer, random: np.random.Generator) -> None:
                 parameter.copy_(torch.from_numpy(values))
 
 
-def linear_names(model: Transformer, embedding: bool = False) -> list[str]:
-    """Names of the weights that pruning may touch: every linear layer, the tables if asked."""
-    spared = () if embedding else ("positions.weight", "tokens.weight")
-    return [name for name, _ in model.named_parameters() if name.endswith(".weight") and name not in spared]
+def linear_names(model: Transformer, embedding: bool | Literal["only"] = False) -> list[str]:
+    """Names of the weights that pruning may touch: every linear layer, the tables if asked, or these alone."""
+    tables = ("positions.weight", "tokens.weight")
+    names = [name for name, _ in model.named_parameters() if name.endswith(".weight") and name not in model.zeros]
+    return [name for name in names if embedding is True or (name in tables) == (embedding == "only")]

@@ -58,7 +58,7 @@ def pictures(study: Study) -> list[Picture]:
             Picture(
                 "generalization", "What goes with the generalization gap",
                 "A measure explains something where its interval keeps away from 0, and more where it still does so "
-                "given the error on train.",
+                "given the error on texts that were seen.",
                 correlations(study), generalization,
             )
         )  # fmt: skip
@@ -219,7 +219,7 @@ def generalization(frame: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(8.0, 1.4 + 0.32 * len(names)), layout="constrained")
     axes = figure.subplots()
     colour = COLOURS["inhibitor"]
-    for given, shift, face in (("", -0.12, colour), ("error on train", 0.12, "white")):
+    for given, shift, face in (("", -0.12, colour), ("error seen", 0.12, "white")):
         own = select(frame, given=given).dropna(subset="tau")
         places = [names.index(name) + shift for name in own["measure"]]
         reach = [own["tau"] - own["low"], own["high"] - own["tau"]]

@@ -18,7 +18,7 @@ def certificates(study: Study) -> Iterator[str]:
     rows = study.tables["certificates"]
     own = study.params.certify
     n, delta = int(rows["n"].iloc[0]), own.delta
-    unit = "training texts" if own.unit == "row" else "source texts, of which training rows are parts"
+    unit = "texts of train and selection" if own.unit == "row" else "source texts, of which rows are parts,"
     yield (
         f"An upper bound on the true error of each integer network, valid with probability {1 - delta:g} for all "
         f"at once if the {n:,} {unit} were drawn independently: from its errors on them and the bits of its code, a "
@@ -82,7 +82,7 @@ def mask_table(rows: pd.DataFrame) -> Table:
 def table(rows: pd.DataFrame, split: str) -> Table:
     """A row for each kind of network, means over seeds."""
     header = [
-        "network", "code, kbit", *SHOWN.values(), "bits a label", "error on train %", "true error at most %",
+        "network", "code, kbit", *SHOWN.values(), "bits a label", "error on these %", "true error at most %",
         f"at most, by {split} %", f"error on {split} %",
     ]  # fmt: skip
     body = []

@@ -16,7 +16,7 @@ OF_CODE = {
     "description_length": "code and corrections, bits a label",
     "error": "bound on the error",
     "density": "density",
-    "risk": "error on train",
+    "risk": "error on train and selection",
 }
 """Measures among the certificates, and how they are called."""
 OF_LAYER = {
@@ -34,7 +34,7 @@ OF_LAYER = {
 
 
 def networks(study: Study) -> pd.DataFrame:
-    """A row for each integer network: its measures, and the gap: error on held-out texts less that on train."""
+    """A row for each integer network: its measures, and the gap: error on held-out texts less that on those seen."""
     keys = ["name", "seed"]
     rows = study.tables["certificates"].drop_duplicates(keys).set_index(keys)
     found = rows[list(OF_CODE)].assign(gap=rows["held_out_risk"] - rows["risk"])
@@ -47,7 +47,7 @@ def networks(study: Study) -> pd.DataFrame:
 
 
 def correlations(study: Study) -> pd.DataFrame:
-    """Kendall's tau of each measure with the gap and its interval, plain and given the error on train."""
+    """Kendall's tau of each measure with the gap and its interval, plain and given the error that was seen."""
     zoo, settings = networks(study), study.params.evaluate
     gap, given = zoo["gap"].to_numpy(), zoo[OF_CODE["risk"]].to_numpy()
     rows = []
@@ -64,7 +64,7 @@ def correlations(study: Study) -> pd.DataFrame:
                 random,
                 given if partial else None,
             )
-            rows.append({"measure": measure, "given": "error on train" if partial else "", **vars(found)})
+            rows.append({"measure": measure, "given": "error seen" if partial else "", **vars(found)})
     return pd.DataFrame(rows)
 
 
@@ -77,9 +77,9 @@ def explained(study: Study) -> Iterator[str]:
     away = plain[(plain["low"] > 0) | (plain["high"] < 0)]
     yield (
         f"Kendall's rank correlation of each measure with the generalization gap (error on {study.split} less error on "
-        f"train) over {count} integer networks of all kinds, levels and seeds, with its "
+        f"train and selection) over {count} integer networks of all kinds, levels and seeds, with its "
         f"{100 * study.params.evaluate.confidence:g} % interval over networks; beside it the partial one, given the "
-        f"error on train. {len(away)} of {len(plain)} measures have an interval that does not hold 0; those that fail "
+        f"error on these. {len(away)} of {len(plain)} measures have an interval that does not hold 0; those that fail "
         "are here, too. Networks of one ladder resemble each other, so the intervals are too narrow rather than too "
         "wide."
     )
@@ -90,8 +90,8 @@ def table(rows: pd.DataFrame) -> Table:
     body = []
     for measure, own in rows.groupby("measure", sort=False):
         cells = {given: _cell(row.iloc[0]) for given, row in own.groupby("given")}
-        body.append([str(measure), cells[""], cells.get("error on train", ""), str(int(own["models"].iloc[0]))])
-    return Table(["measure", "tau with the gap", "given the error on train", "networks"], body)
+        body.append([str(measure), cells[""], cells.get("error seen", ""), str(int(own["models"].iloc[0]))])
+    return Table(["measure", "tau with the gap", "given that error", "networks"], body)
 
 
 def _cell(row: pd.Series) -> str:

@@ -96,7 +96,8 @@ def more_training(study: Study) -> str:
 
 def scope(study: Study, variant: str) -> str:
     settings = study.params.variants[variant]
-    prunable = "linear layers and token embedding" if settings.embedding else "linear layers"
+    tables = "tables of tokens and positions"
+    prunable = {False: "linear layers", True: f"linear layers and {tables}", "only": tables}[settings.embedding]
     if settings.pattern == "structure":
         prunable = "heads, q/k pairs and hidden neurons"
     if settings.pattern == "block":
