@@ -19,6 +19,7 @@ from integer_tickets.information.coder import (
     choice,
     enumerative_bits,
     following,
+    measured,
     number,
     numbers,
 )
@@ -44,6 +45,31 @@ def test_numbers_come_back(values):
     values = np.array(values, np.int64)
     bits, stream, read = lengths_and_back(lambda c, v: numbers(c, v, len(values)), values)
     assert (read == values).all() and stream <= bits + 64
+
+
+@given(st.lists(st.integers(-20, 20), min_size=1, max_size=60), st.integers(0, 2**32))
+def test_bits_are_those_of_the_symbols_in_their_turn(values, seed):
+    """What is counted at once is the sum over symbols, each at the probability that a decoder would know."""
+
+    class Slow:
+        part, bits = "", 0.0
+
+        def symbol(self, value, chances):
+            self.bits -= math.log2(chances[value] / chances.sum())
+            return value
+
+    values = np.array(values, np.int64)
+    random = np.random.default_rng(seed)
+    earlier = np.array([random.integers(-1, i) if i else -1 for i in range(len(values))], np.int64)
+    shifted, contexts = values + 20, random.integers(0, 4, len(values))
+    for code in (
+        lambda coder: numbers(coder, values, len(values)),
+        lambda coder: adaptive(coder, shifted, contexts, 41),
+        lambda coder: following(coder, shifted, earlier, 41),
+    ):
+        slow = Slow()
+        code(slow)
+        assert measured(code) == pytest.approx(slow.bits)
 
 
 @given(st.integers(0, 2**32 - 1))

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import constriction
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import gammaln
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -22,20 +23,33 @@ RARE = 1 / 16  # what is expected of a symbol that was not seen yet, where few o
 
 
 class Coder(Protocol):
-    """`symbol` takes a symbol, or None where it is not known, and gives the symbol."""
+    """`symbol` takes a symbol, or None where it is not known, and gives the symbol; `part` says what it belongs to."""
+
+    part: str
 
     def symbol(self, value: int | None, chances: Floats) -> int: ...
 
 
 class Ideal:
-    """Counts bits: -log2 of the probability of each symbol."""
+    """Counts bits, -log2 of the probability of each symbol, by part.
+
+    What a code of many symbols takes is known without going through them one by one (`adaptive_bits`); `add` adds it.
+    """
 
     def __init__(self) -> None:
-        self.bits = 0.0
+        self.part = ""
+        self.parts: dict[str, float] = {}
+
+    @property
+    def bits(self) -> float:
+        return sum(self.parts.values())
+
+    def add(self, bits: float) -> None:
+        self.parts[self.part] = self.parts.get(self.part, 0.0) + bits
 
     def symbol(self, value: int | None, chances: Floats) -> int:
         assert value is not None
-        self.bits -= math.log2(chances[value] / chances.sum())
+        self.add(-math.log2(chances[value] / chances.sum()))
         return value
 
 
@@ -43,6 +57,7 @@ class Writer:
     """Writes a stream of 32-bit words, `words`."""
 
     def __init__(self) -> None:
+        self.part = ""
         self._coder = constriction.stream.queue.RangeEncoder()
 
     def symbol(self, value: int | None, chances: Floats) -> int:
@@ -60,6 +75,7 @@ class Reader:
     """Reads what a Writer wrote."""
 
     def __init__(self, words: NDArray[np.uint32]) -> None:
+        self.part = ""
         self._coder = constriction.stream.queue.RangeDecoder(words)
 
     def symbol(self, value: int | None, chances: Floats) -> int:
@@ -91,6 +107,12 @@ def number(coder: Coder, value: int | None) -> int:
 
 def numbers(coder: Coder, values: Integers | None, count: int) -> Integers:
     """`count` signed numbers whose lengths in bits are learned on the way; a sign where a number is not 0."""
+    if isinstance(coder, Ideal):
+        assert values is not None
+        lengths = np.array([int(value).bit_length() for value in np.abs(values)], np.int64)
+        coder.add(adaptive_bits(np.bincount(lengths, minlength=CLASSES), RARE))
+        coder.add(float(lengths.sum()))  # of a number that is not 0 all but its first bit, and a sign
+        return values
     seen = np.full(CLASSES, RARE)
     found = np.zeros(count, np.int64)
     for i in range(count):
@@ -108,18 +130,32 @@ def adaptive(coder: Coder, values: Integers | None, contexts: Integers, alphabet
 
     A symbol seen c times among m has the probability (c + alpha) / (m + alphabet alpha) (Krichevsky, Trofimov, 1981).
     """
+    if isinstance(coder, Ideal):
+        return _count(coder, values, contexts, alphabet, alpha)
     found, count = np.zeros(len(contexts), np.int64), int(contexts.max(initial=0)) + 1
-    return _adaptive(coder, values, contexts.tolist(), count, alphabet, alpha, found)
+    return _learn(coder, values, contexts.tolist(), count, alphabet, alpha, found)
 
 
 def following(coder: Coder, values: Integers | None, earlier: Integers, alphabet: int) -> Integers:
     """Symbols as above, each in the context of an earlier one: earlier (n,) says which, -1 where there is none."""
+    if isinstance(coder, Ideal):
+        assert values is not None
+        return _count(coder, values, np.append(values, -1)[earlier] + 1, alphabet, 0.5)
     found = np.zeros(len(earlier), np.int64)
     contexts = (int(found[i]) + 1 if i >= 0 else 0 for i in earlier.tolist())
-    return _adaptive(coder, values, contexts, alphabet + 1, alphabet, 0.5, found)
+    return _learn(coder, values, contexts, alphabet + 1, alphabet, 0.5, found)
 
 
-def _adaptive(
+def _count(coder: Ideal, values: Integers | None, contexts: Integers, alphabet: int, alpha: float) -> Integers:
+    """What `_learn` takes, whose order does not matter."""
+    assert values is not None
+    size = int(contexts.max(initial=0)) + 1
+    counts = np.bincount(contexts * alphabet + values, minlength=size * alphabet).reshape(size, alphabet)
+    coder.add(sum(adaptive_bits(own, alpha) for own in counts if own.any()))
+    return values
+
+
+def _learn(
     coder: Coder,
     values: Integers | None,
     contexts: Iterable[int],
@@ -139,11 +175,9 @@ def _adaptive(
 
 def adaptive_bits(counts: Integers, alpha: float = 0.5) -> float:
     """What `adaptive` takes in one context for symbols that occur so often, in whatever order."""
-    lgamma = math.lgamma
     total, size = int(counts.sum()), len(counts)
-    nats = lgamma(total + size * alpha) - lgamma(size * alpha)
-    nats -= sum(lgamma(c + alpha) - lgamma(alpha) for c in counts.tolist() if c)
-    return nats / math.log(2)
+    nats = math.lgamma(total + size * alpha) - math.lgamma(size * alpha)
+    return float(nats - (gammaln(counts + alpha) - math.lgamma(alpha)).sum()) / math.log(2)
 
 
 def enumerative_bits(size: int, kept: int) -> float:

@@ -57,37 +57,23 @@ def code_bits(network: IntegerNetwork, tokenizer: Tokenizer, prior: Ticket | Non
     prior: a ticket that the decoder has, as it was found on other data; then most of the bits are those of what differs
     from it.
     """
-    counted = dict.fromkeys(PARTS, 0.0)
-    _ticket(_Parts(Ideal(), counted), (network, tokenizer), prior)
-    return counted | {"total": sum(counted.values())}
+    ideal = Ideal()
+    _ticket(ideal, (network, tokenizer), prior)
+    return dict.fromkeys(PARTS, 0.0) | ideal.parts | {"total": ideal.bits}
 
 
 def encode(network: IntegerNetwork, tokenizer: Tokenizer, prior: Ticket | None = None) -> NDArray[np.uint32]:
     """The stream, in words of 32 bits."""
     writer = Writer()
-    _ticket(_Parts(writer), (network, tokenizer), prior)
+    _ticket(writer, (network, tokenizer), prior)
     return writer.words
 
 
 def decode(words: NDArray[np.uint32], labels: tuple[str, ...], prior: Ticket | None = None) -> Ticket:
     """The ticket of a stream; its classes are named `labels`, which carry no information."""
-    network, tokenizer = _ticket(_Parts(Reader(words)), None, prior)
+    network, tokenizer = _ticket(Reader(words), None, prior)
     named = {f.name: getattr(network, f.name) for f in fields(network)} | {"labels": labels}
     return IntegerNetwork(**named), tokenizer
-
-
-class _Parts:
-    """A coder that counts the bits of an Ideal one by part; `part` says what the next symbols belong to."""
-
-    def __init__(self, coder: Coder, counted: dict[str, float] | None = None) -> None:
-        self.coder, self.counted, self.part = coder, counted, "header"
-
-    def symbol(self, value: int | None, chances: NDArray[np.float64]) -> int:
-        before = self.coder.bits if isinstance(self.coder, Ideal) else 0.0
-        found = self.coder.symbol(value, chances)
-        if self.counted is not None and isinstance(self.coder, Ideal):
-            self.counted[self.part] += self.coder.bits - before
-        return found
 
 
 def _get(source: Any, name: str) -> Any:
@@ -97,7 +83,7 @@ def _get(source: Any, name: str) -> Any:
     return source
 
 
-def _ticket(coder: _Parts, source: Ticket | None, prior: Ticket | None) -> Ticket:
+def _ticket(coder: Coder, source: Ticket | None, prior: Ticket | None) -> Ticket:
     network, tokenizer = source or (None, None)
     before, words_before = prior or (None, None)
     coder.part = "header"
@@ -154,7 +140,7 @@ def _numbers(
     return numbers(coder, None if source is None else source.astype(np.int64), count).astype(np.int32)
 
 
-def _layer(coder: _Parts, source: Layer | None, before: Layer | None, width: int, head_width: int) -> Layer:
+def _layer(coder: Coder, source: Layer | None, before: Layer | None, width: int, head_width: int) -> Layer:
     coder.part = "header"
     heads, pairs = (_number(coder, _get(source, name), _get(before, name)) for name in ("heads", "pairs"))
     hidden = _number(coder, *(None if own is None else len(own.up.weight) for own in (source, before)))
@@ -168,7 +154,7 @@ def _layer(coder: _Parts, source: Layer | None, before: Layer | None, width: int
 
 
 def _attention(
-    coder: _Parts, source: Inhibitor | Softmax | None, before: Inhibitor | Softmax | None, heads: int
+    coder: Coder, source: Inhibitor | Softmax | None, before: Inhibitor | Softmax | None, heads: int
 ) -> Inhibitor | Softmax:
     coder.part = "header"
     softmax = choice(coder, None if source is None else isinstance(source, Softmax), 2)
@@ -189,14 +175,14 @@ def _attention(
     return Softmax(one, two, three, gain, own)
 
 
-def _table(coder: _Parts, source: Table | None, before: Table | None, shape: tuple[int, int]) -> Table:
+def _table(coder: Coder, source: Table | None, before: Table | None, shape: tuple[int, int]) -> Table:
     coder.part = "header"
     shift = choice(coder, _get(source, "shift"), 16)
     return Table(**_matrix(coder, source, before, shape, "embedding", "embedding", rows_stay=True), shift=shift)
 
 
 def _linear(
-    coder: _Parts, source: Linear | None, before: Linear | None, shape: tuple[int, int], zero: int | None
+    coder: Coder, source: Linear | None, before: Linear | None, shape: tuple[int, int], zero: int | None
 ) -> Linear:
     matrix = _matrix(coder, source, before, shape, "masks", "values")
     rule = None if zero is None else _rule(coder, _get(source, "rule"), _get(before, "rule"), shape[0], zero)
@@ -207,7 +193,7 @@ def _linear(
     return Linear(**matrix, bias=bias.astype(np.int32), rule=rule)
 
 
-def _rule(coder: _Parts, source: Rule | None, before: Rule | None, outputs: int, zero: int) -> Rule:
+def _rule(coder: Coder, source: Rule | None, before: Rule | None, outputs: int, zero: int) -> Rule:
     coder.part = "scales"
     names = ("pre_shift", "multiplier", "shift")
     numbers_of = [
@@ -223,7 +209,7 @@ def _rule(coder: _Parts, source: Rule | None, before: Rule | None, outputs: int,
 
 
 def _matrix(
-    coder: _Parts,
+    coder: Coder,
     source: Table | Linear | None,
     before: Table | Linear | None,
     shape: tuple[int, int],
@@ -255,7 +241,7 @@ def _matrix(
 
 
 def _tokenizer(
-    coder: _Parts, source: Tokenizer | None, before: Tokenizer | None, size: int, positions: int
+    coder: Coder, source: Tokenizer | None, before: Tokenizer | None, size: int, positions: int
 ) -> Tokenizer:
     """A fixed hash, the words of the built-in language, its pieces, or those of the prior ticket.
 
