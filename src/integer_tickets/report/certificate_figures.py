@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from integer_tickets.report.certificates import KNOWN, PARTS
 from integer_tickets.report.figures import COLOURS, GREY, MARKERS, PALETTE, density_axis, legend, size_axis
@@ -142,7 +143,7 @@ def description(frame: pd.DataFrame) -> Figure:
             for axes, quantity, scale in zip(
                 grid[:, column], ("description_length", "accuracy"), (1, 100), strict=True
             ):
-                label = str(weights) if variant == weights else f"{variant} {weights}"
+                label = str(weights) if variant in (weights, "float") else f"{variant} {weights}"
                 axes.plot(
                     own["density"], scale * own[quantity], "o", ls=WEIGHT_LINES[str(weights)], ms=4, lw=1.2,
                     color=colour, label=label,
@@ -151,6 +152,9 @@ def description(frame: pd.DataFrame) -> Figure:
         density_axis(grid[0][column], sorted(frame["density"].round(3).unique()))
     grid[0][0].set_ylabel("bits a label (a coin needs 1)")
     grid[0][0].set_yscale("log")
+    grid[0][0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    grid[0][0].yaxis.set_minor_locator(NullLocator())
+    grid[0][0].yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
     grid[1][0].set_ylabel("accuracy, %")
     figure.supxlabel("density: % of the prunable weights that are kept (log scale)", fontsize=10)
     legend(figure, list(grid[0]), 5)
@@ -203,8 +207,9 @@ def mask_bits(frame: pd.DataFrame) -> Figure:
     grid = list(figure.subplots(1, len(ladders), sharex=True, sharey=True, squeeze=False)[0])
     for axes, ((attention, variant), rows) in zip(grid, ladders, strict=True):
         axes.set_title(f"{attention} {variant}", loc="left")
-        for (known, own), colour in zip(rows.groupby("known", sort=False), PALETTE[::2], strict=True):
-            axes.plot(own["density"], 100 * own["saved"], "o-", ms=4, lw=1.2, color=colour, label=str(known))
+        for (known, own), marker, colour in zip(rows.groupby("known", sort=False), "osDx", PALETTE[::2], strict=True):
+            style = {"marker": marker, "ms": 5, "mfc": "white" if marker == "D" else colour, "color": colour, "lw": 1.2}
+            axes.plot(own["density"], 100 * own["saved"], label=str(known), **style)
         axes.axhline(0, color=GREY, lw=0.8)
         density_axis(axes, sorted(frame["density"].round(3).unique()))
     figure.supxlabel("density: % of the prunable weights that are kept (log scale)", fontsize=10)
