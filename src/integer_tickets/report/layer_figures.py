@@ -48,8 +48,8 @@ def pictures(study: Study) -> list[Picture]:
         ),
         Picture(
             "heads", "How heads spread their attention",
-            "At 1 a head gathers from all keys alike, near 0 from one; where marks rise from level to level, pruning has "
-            "made attention more even.",
+            "At 1 a head gathers from all keys alike, near 0 from one; where marks rise from level to level, pruning "
+            "has made attention more even.",
             _heads(shown), heads,
         ),
         Picture(
