@@ -19,6 +19,7 @@ from integer_tickets.evaluation.summary import columns_of
 from integer_tickets.information.analysis import Row, Settings, Texts, analysis, exact, floats
 from integer_tickets.information.robustness import (
     robustness,
+    share_interval,
     substitutions,
     synonyms_of_the_language,
     typos,
@@ -167,6 +168,7 @@ def _flips(ticket: Artefact, texts: list[str], corpus: Corpus, params: Params) -
     for kind, changes in kinds.items():
         found = robustness(logits, texts, changes)
         tried, safe, margin = int(found.changes.sum()), found.flips == 0, found.margin * unit
+        low, high = share_interval(int(safe.sum()), len(texts), params.evaluate.confidence)
         for quantity, value, of, n in (
             (f"safe_from_{kind}", found.safe, "share of texts", len(texts)),
             (f"flips_by_{kind}", float(found.flips.sum() / max(tried, 1)), "share of changes", tried),
@@ -176,5 +178,6 @@ def _flips(ticket: Artefact, texts: list[str], corpus: Corpus, params: Params) -
             if n:
                 yield {
                     "layer": "logits", "quantity": quantity, "value": float(value), "unit": of,
-                    "estimator": "every change", "n": n, "null": np.nan, "low": np.nan, "high": np.nan, "flag": "",
+                    "estimator": "every change", "n": n, "null": np.nan, "flag": "",
+                    **({"low": low, "high": high} if quantity.startswith("safe") else {"low": np.nan, "high": np.nan}),
                 }  # fmt: skip

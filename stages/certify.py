@@ -17,7 +17,6 @@ from integer_tickets.evaluation.summary import columns_of
 from integer_tickets.information.certificates import (
     certificate,
     held_out,
-    losses_of,
     numbers_of,
     through_a_teacher,
 )
@@ -27,10 +26,10 @@ from integer_tickets.information.ticket_code import Ticket, code_bits
 from integer_tickets.integer import artefact
 from integer_tickets.integer.engines import engine
 from integer_tickets.model.transformer import initialise
-from integer_tickets.params import Params, load_params
+from integer_tickets.params import BLOCK, Params, load_params
 from integer_tickets.seeds import generator
-from integer_tickets.tickets.masks import density, shuffled
-from integer_tickets.training.state import Masks, load_model, load_state, load_tensors
+from integer_tickets.tickets.masks import blocks, density, shuffled
+from integer_tickets.training.state import Masks, Weights, load_model, load_state, load_tensors
 from stages.evaluate import rounded, write_table
 from stages.folders import rows_of
 from stages.models import Item, build
@@ -67,8 +66,7 @@ def main() -> None:
         bits = code_bits(ticket.network, ticket.tokenizer, prior)
         symmetry = 0.0 if prior else symmetry_bits(ticket.network)  # the places of a prior ticket are no one else's
         wrong = run(ticket.network, sentences).argmax(1) != labels
-        losses = losses_of(wrong, number)
-        bound = certificate(losses, len(labels), bits.pop("total"), symmetry, own.delta, own.unit)
+        bound = certificate(wrong, labels, number, bits.pop("total"), symmetry, own.delta, own.unit)
         model = read_model(entry, counts, len(corpus.labels))
         new = model.predictions[headline] != splits[headline].labels
         seen = {"held_out_n": len(new), "held_out_risk": new.mean(), "held_out_error": held_out(new, own.delta)}
@@ -113,23 +111,31 @@ def mask_rows(params: Params, corpus: Corpus) -> Iterator[dict[str, Any]]:
     seeds = params.grid.seeds
     for entry in tickets:
         own, configuration = masks[entry.name], entry.configuration
-        arrays = {name: mask.numpy() for name, mask in own.items()}
+        block = BLOCK if params.variants[configuration.variant].pattern == "block" else 1
         model = build(params, corpus, configuration.attention).cpu()
         initialise(model, generator("initial", entry.seed))
         ladder = Item(configuration.attention, configuration.variant, entry.seed).ladder("dense")
         rewind = load_state(ladder / "rewind.safetensors")[0].weights
         following = replace(entry, seed=seeds[(seeds.index(entry.seed) + 1) % len(seeds)])
         known = {
-            "initial": buckets({name: model.state_dict()[name].numpy() for name in own}),
-            "rewind": buckets({name: rewind[name].numpy() for name in own}),
-            "seed": _as_contexts(masks[following.name]) if len(seeds) > 1 else None,
-            "shuffled": _as_contexts(shuffled(own, entry.seed)),
+            "initial": None if params.train.prior else _sizes(model.state_dict(), own, block),
+            "rewind": _sizes(rewind, own, block),
+            "seed": _kept(masks[following.name], block) if len(seeds) > 1 else None,
+            "shuffled": _kept(shuffled(own, entry.seed, block), block),
         }
         row: dict[str, Any] = columns_of(configuration) | {"seed": entry.seed, "density": density(own)}
-        row |= {"size": sum(mask.numel() for mask in own.values()), "alone": mask_bits(arrays)}
-        row |= {f"given_{what}": np.nan if c is None else mask_bits(arrays, c) for what, c in known.items()}
+        kept = _kept(own, block)
+        row |= {"size": sum(mask.size for mask in kept.values()), "alone": mask_bits(kept)}
+        row |= {f"given_{what}": np.nan if c is None else mask_bits(kept, c) for what, c in known.items()}
         yield {name: rounded(value) for name, value in row.items()}
 
 
-def _as_contexts(masks: Masks) -> dict[str, NDArray[np.int64]]:
-    return {name: mask.numpy().astype(np.int64) for name, mask in masks.items()}
+def _kept(masks: Masks, block: int) -> dict[str, NDArray[np.int64]]:
+    """1 where a weight lives, or a block of them that lives and dies as one."""
+    return {name: blocks(mask, block).numpy().astype(np.int64) for name, mask in masks.items()}
+
+
+def _sizes(weights: Weights, masks: Masks, block: int) -> dict[str, NDArray[np.int64]]:
+    """Buckets of weights, or of the mean size of a block."""
+    sizes = {name: weights[name].abs().unflatten(1, (-1, block)).mean(-1).numpy() for name in masks}
+    return buckets(sizes)

@@ -64,18 +64,17 @@ def judge(params: Params, folder: Path) -> None:
         write_text(folder / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
     read = ("summary", "comparisons", "overlaps", "lines", "zeros")
     tables = {name: read_table(folder / f"{name}.csv") for name in read}
-    for name in MEASURED:
-        frames = [read_table(run / f"{name}.csv") for run in runs if (run / f"{name}.csv").exists()]
-        if frames:
-            tables[name] = pd.concat(frames, ignore_index=True)
-            write_text(folder / f"{name}.csv", tables[name].to_csv(index=False, lineterminator="\n"))
+    whole = [run for run in runs if all((run / f"{name}.csv").exists() for name in MEASURED)]
+    for name in MEASURED if whole else ():
+        tables[name] = pd.concat([read_table(run / f"{name}.csv") for run in whole], ignore_index=True)
+        write_text(folder / f"{name}.csv", tables[name].to_csv(index=False, lineterminator="\n"))
     study = Study(params, statistics, {}, tables)
-    pictures = [layer_figures.pictures(study), certificate_figures.pictures(study)] if frames else [[], []]
+    pictures = [layer_figures.pictures(study), certificate_figures.pictures(study)] if whole else [[], []]
     for name, draw in of_tickets(study).items():
         save(partial(draw, study), folder / "figures" / name)
     for picture in chain(*pictures):
         save(partial(picture.draw, picture.frame), folder / "figures" / picture.name)
-    write_text(folder / "report.md", page(study, [run.name for run in runs], *pictures))
+    write_text(folder / "report.md", page(study, [run.name for run in runs], [run.name for run in whole], *pictures))
     print(f"{len(runs)} runs judged as one: {folder / 'report.md'}")
 
 

@@ -83,7 +83,8 @@ class Job:
         model = build(self.params, self.corpus, self.item.attention, weights, self.item.variant, self.shape, sizes)
         if self.params.train.prior:
             for name, parameter in model.named_parameters():
-                parameter.requires_grad_(name in CHANGING or name in linear_names(model))
+                changes = name in CHANGING or name in linear_names(model)
+                parameter.requires_grad_(changes and name not in model.zeros)
         return model
 
     @property

@@ -19,7 +19,8 @@ def main() -> None:
     params = load_params()
     prepare_torch(params)
     teacher = params.teacher
-    chosen = [training_runtime(params), *(part.model_dump(mode="json") for part in (teacher, params.train))]
+    shared = [params.model.biases, params.model.places]
+    chosen = [training_runtime(params), shared, *(part.model_dump(mode="json") for part in (teacher, params.train))]
     work = work_folder("teacher", "teacher", chosen, [*PREPARED, DATA / "unlabelled.safetensors"])
     corpus = load_corpus(DATA)
     model = build(params, corpus, "softmax", shape=teacher)

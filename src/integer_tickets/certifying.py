@@ -7,7 +7,7 @@ import numpy as np
 
 from integer_tickets.data.files import load_file
 from integer_tickets.errors import UserError
-from integer_tickets.information.certificates import Certificate, certificate, length_of, losses_of, numbers_of
+from integer_tickets.information.certificates import Certificate, certificate, length_of, numbers_of
 from integer_tickets.integer.artefact import load
 from integer_tickets.integer.engines import text_logits
 
@@ -42,8 +42,8 @@ def certify(
     columns = [[str(value) for value in rows[column]] for column in text]
     texts = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
     predicted = text_logits(ticket.network, ticket.tokenizer, texts).argmax(1)
-    wrong = predicted != np.array([number[value] for value in given])
-    losses = losses_of(wrong, numbers_of(columns[0], unit))
+    labels = np.array([number[value] for value in given])
     earlier = None if prior is None else load(prior)
     beside = None if earlier is None else (earlier.network, earlier.tokenizer)
-    return certificate(losses, len(rows), *length_of(ticket.network, ticket.tokenizer, beside), delta, unit)
+    length = length_of(ticket.network, ticket.tokenizer, beside)
+    return certificate(predicted != labels, labels, numbers_of(columns[0], unit), *length, delta, unit)

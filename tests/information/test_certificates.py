@@ -1,5 +1,7 @@
 """Certificates of tickets: from losses to bound, by row and by text, and in words."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -19,18 +21,28 @@ from tests.integer.conftest import build_network, build_tokenizer
 
 def test_rows_of_right_and_wrong_take_the_exact_tail():
     wrong = np.arange(10_000) % 10 == 0
-    own = certificate(losses_of(wrong, numbers_of(["a"] * 10_000, "row")), 10_000, 1200, 200, 0.05, "row")
+    labels = np.arange(10_000) % 5 == 0
+    own = certificate(wrong, labels, numbers_of(["a"] * 10_000, "row"), 1200, 200, 0.05, "row")
     assert own.error == binomial_tail(1000, 10_000, 1000, 0.05) < own.occam < own.maurer < own.square_root
-    assert own.compresses and own.description_length == pytest.approx(0.1 + 0.469, abs=1e-3)
+    assert own.description_length == pytest.approx(0.1 + 0.469, abs=1e-3)
+    assert own.commonest == 0.2 and own.error > 0.2 and not own.tells
+    assert certificate(wrong, labels, numbers_of(["a"] * 10_000, "row"), 100, 0, 0.05, "row").tells
 
 
 def test_texts_take_the_mean_over_their_rows():
     texts = ["a b c", "a b", "c", "d e", "d"]
-    losses = losses_of(np.array([True, False, False, True, True]), numbers_of(texts, "text"))
-    assert sorted(losses) == pytest.approx([1 / 3, 1])
-    own = certificate(losses, 5, 10, 0, 0.05, "text")
-    assert own.n == 2 and own.rows == 5 and own.error == own.occam == occam(2 / 3, 2, 10, 0.05)
-    assert not own.compresses
+    wrong, number = np.array([True, False, False, True, True]), numbers_of(texts, "text")
+    assert sorted(losses_of(wrong, number)) == pytest.approx([1 / 3, 1])
+    own = certificate(wrong, np.array([0, 0, 0, 1, 1]), number, 10, 0, 0.05, "text")
+    assert own.commonest == 0.5 and own.n == 2 and own.rows == 5 and own.error == own.occam == occam(2 / 3, 2, 10, 0.05)
+    assert not own.tells
+
+
+def test_corrections_of_many_classes_say_which():
+    labels = np.arange(6000) % 6
+    own = certificate(labels > 2, labels, np.arange(6000), 600, 0, 0.05, "row")
+    assert own.description_length == pytest.approx(0.1 + 1 + 0.5 * math.log2(5))
+    assert own.commonest == pytest.approx(5 / 6) and own.tells
 
 
 def test_repeated_rows_are_one_text_but_many_rows():
@@ -53,8 +65,10 @@ def test_a_student_is_bounded_through_its_teacher():
 
 
 def test_in_words():
-    own = certificate(np.zeros(5000), 5000, 1000, 10, 0.05, "row")
+    half = np.arange(5000) % 2
+    own = certificate(np.zeros(5000, bool), half, np.arange(5000), 1000, 10, 0.05, "row")
     text = "\n".join(explained(own))
     assert f"at most {100 * own.error:.2f} %" in text and "5,000 examples, one for each row" in text
-    nothing = certificate(np.ones(10), 10, 1000, 0, 0.05, "text")
-    assert "says nothing" in "\n".join(explained(nothing))
+    assert "the bound promises more" in text
+    nothing = certificate(np.ones(10, bool), half[:10], np.arange(10), 1000, 0, 0.05, "text")
+    assert "promises nothing more" in "\n".join(explained(nothing))

@@ -1,6 +1,7 @@
 """Enumerated changes are all there are, and flips are counted by text."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -8,6 +9,7 @@ from integer_tickets.data.language import generate, score_of
 from integer_tickets.information.robustness import (
     LETTERS,
     robustness,
+    share_interval,
     substitutions,
     synonyms_of_the_language,
     typos,
@@ -68,3 +70,10 @@ def test_the_kit_is_safer_from_synonyms_than_from_typos():
     by_word = robustness(ticket.logits, texts, lambda text: substitutions(text, synonyms))
     by_letter = robustness(ticket.logits, texts, typos)
     assert by_word.safe >= by_letter.safe and (by_letter.changes > 800).all()
+
+
+def test_intervals_of_a_share():
+    assert share_interval(0, 10, 0.95) == pytest.approx((0, 0.3085), abs=1e-4)
+    assert share_interval(10, 10, 0.95) == pytest.approx((0.6915, 1), abs=1e-4)
+    low, high = share_interval(30, 100, 0.9)
+    assert low < 0.3 < high and high - low < 0.17

@@ -125,3 +125,17 @@ optimizer.step(0.1)
 assert "torch._dynamo" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_does_not_learn_does_not_decay():
+    model = float_model("inhibitor")
+    model.positions.weight.requires_grad_(False)
+    start = fresh_state(model)
+    optimizer = AdamW(model, start, 0.1, {})
+    for step in range(3):
+        gradients = drawn(model, step) | {"positions.weight": torch.zeros_like(model.positions.weight)}
+        give(optimizer, gradients, everything(model))
+        optimizer.step(0.1)
+    state = optimizer.snapshot()
+    assert state.weights["positions.weight"].equal(start.weights["positions.weight"])
+    assert not state.weights[TABLE].equal(start.weights[TABLE])

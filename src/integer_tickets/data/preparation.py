@@ -34,10 +34,10 @@ def prepare(params: Params) -> tuple[dict[str, DataFrame], Corpus, Split]:
     fractions = {"selection": data.selection, "validation": data.validation}
     cut_splits, units = cut(source.splits, fractions, data.seed)
     frames = {name: cut_splits[name] for name in SPLITS if name in cut_splits}
+    for name in ("train", "selection") if data.shuffled else ():
+        random = generator(f"shuffled {name}", data.seed)
+        frames[name] = frames[name].assign(label=random.permutation(frames[name]["label"].to_numpy()))
     train = frames["train"]
-    if data.shuffled:
-        random = generator("shuffled labels", data.seed)
-        train = frames["train"] = train.assign(label=random.permutation(train["label"].to_numpy()))
     tokenizer = learn_tokenizer(
         (text for column in text_columns(train) for text in train[column]),
         wanted.kind,

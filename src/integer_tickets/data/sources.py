@@ -72,7 +72,7 @@ def read(data: Data, language: Language, vocabulary: str = "") -> Source:
         tables = {split: _table(f"{name} {split}", datasets[split], data) for split in SPLITS if split in datasets}
         if "train" not in tables:
             raise UserError(f"{name}: no split train; it has {', '.join(datasets)}")
-        more = list(datasets[UNLABELLED][data.text[0]]) if UNLABELLED in datasets else []
+        more = _texts(f"{name} {UNLABELLED}", datasets[UNLABELLED], data.text[0]) if UNLABELLED in datasets else []
     if more and len(data.text) > 1:
         raise UserError(f"{name}: unlabelled texts, but data.text names pairs; a pair has no unlabelled form here")
     return _source(name, tables, data.labels, more)
@@ -143,6 +143,16 @@ def _load_hub(hub: Hub) -> dict[str, Dataset]:
             f"{where}, data.hub.configuration = {hub.configuration!r}: cannot be loaded ({_line(error)}); other "
             "sources are data.source: files and builtin"
         ) from None
+
+
+def _texts(where: str, dataset: Dataset, column: str) -> list[str]:
+    if column not in dataset.column_names:
+        raise UserError(f"{where}: no column {column!r} (data.text); it has {', '.join(dataset.column_names)}")
+    texts = list(dataset[column])
+    wrong = next((row for row, text in enumerate(texts, 1) if not isinstance(text, str)), None)
+    if wrong is not None:
+        raise UserError(f"{where}, row {wrong}, column {column!r}: {texts[wrong - 1]!r}, expected a text")
+    return texts
 
 
 def _table(where: str, dataset: Dataset, data: Data) -> _Table:

@@ -79,13 +79,17 @@ def analysis(
     learnt, seen = (states(engine, network, texts.sentences, names) for texts in (train, held_out))
     yield from _margin(learnt["logits"], seen["logits"], held_out.labels, random("margin"))
     for name in [*last, "pooled"]:
-        means = [np.stack([rows.mean(0) for rows in found[name]]) for found in (learnt, seen)]
+        means = [np.stack([rows.mean(0) for rows in states_of[name]]) for states_of in (learnt, seen)]
         tokens = [one_each(found[name], random(name)) for found in (learnt, seen)]
         own = Sample(means[0], train.labels), Sample(means[1], held_out.labels)
         families = FAMILIES if name == "pooled" else FAMILIES[:1]
         told = list(_sufficiency(own, families, settings, random(name)))
         yield from _at(name, told)
-        yield from _at(name, _minimality(tokens, train.labels, held_out.labels, told))
+        found = list(_minimality(tokens, train.labels, held_out.labels))
+        yield from _at(name, found)
+        if name == "pooled":  # the only layer of which probe and code see the same vector, a function of the text
+            beyond = _value(found, "code") - _value(told, "usable")
+            yield _row("superfluous", beyond, "bits", "code less usable", len(held_out.labels), layer=name)
         yield from _at(name, _geometry(tokens[1], *own, seen["logits"]))
         yield _row("coding_rate", coding_rate(tokens[1]), "bits", "distortion 1/12", len(tokens[1]), layer=name)
         yield _row(
@@ -175,7 +179,12 @@ def _sufficiency(
     yield _row("random_labels", random_label_bits(few, "linear", random), "bits", "linear probe", len(few.labels))
 
 
-def _minimality(tokens: Sequence[Integers], train_labels: Labels, labels: Labels, told: Sequence[Row]) -> Iterator[Row]:
+def _value(rows: Sequence[Row], quantity: str) -> float:
+    """Of the first row of a quantity."""
+    return float(next(row["value"] for row in rows if row["quantity"] == quantity))
+
+
+def _minimality(tokens: Sequence[Integers], train_labels: Labels, labels: Labels) -> Iterator[Row]:
     train, held_out = tokens
     low, high = min(int(x.min()) for x in tokens), max(int(x.max()) for x in tokens)
     code = fit(train, low, high)
@@ -195,8 +204,6 @@ def _minimality(tokens: Sequence[Integers], train_labels: Labels, labels: Labels
     seen = "" if math.isfinite(collisions) else "no two vectors are equal"
     yield _row("collision", collisions if not seen else math.nan, "bits", "pairs", len(held_out), flag=seen)
     yield _row("collision_bound", collision_bound(held_out, DELTA), "bits", "disjoint pairs", len(held_out))
-    linear = next(row["value"] for row in told if row["quantity"] == "usable")
-    yield _row("superfluous", float(bits.mean()) - linear, "bits", "code less usable", len(held_out))
 
 
 def _beside(

@@ -58,14 +58,9 @@ def binary_entropy(p: float) -> float:
     return -sum(x * math.log2(x) for x in (p, 1 - p) if x > 0)
 
 
-def description_length(errors: int, n: int, bits: float) -> float:
-    """Bits a label of the two-part code: the classifier, and the corrections of its errors."""
-    return (bits + n * binary_entropy(errors / n)) / n
-
-
-def compresses(risk: float, n: int, bits: float, delta: float) -> bool:
-    """Whether classifier, corrections and log2(1/delta) take fewer bits than the n labels: iff `occam` < 1/2."""
-    return bits + n * binary_entropy(risk) + math.log2(1 / delta) < n
+def description_length(errors: float, n: int, bits: float, classes: int = 2) -> float:
+    """Bits a label of the two-part code: the classifier, and which labels it has wrong and what they are."""
+    return (bits + n * binary_entropy(errors / n) + errors * math.log2(classes - 1)) / n
 
 
 def _cost(bits: float, delta: float) -> float:

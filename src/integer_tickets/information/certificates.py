@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from integer_tickets.data.splits import units_of, word_runs
 from integer_tickets.information.bounds import (
     binomial_tail,
-    compresses,
     description_length,
     maurer,
     occam,
@@ -31,15 +30,16 @@ UNITS = ("row", "text")
 class Certificate:
     """`error` is the true error at most, with probability 1 - delta over samples of `n` independent units.
 
-    risk: mean loss of the units. bits: of the code, `symmetry` of them regained. occam, maurer and square_root are
-    other forms of the bound; description_length: bits a label of code and corrections; compresses: whether that, with
-    log2(1/delta), is less than one bit a label, at a risk below 1/2.
+    risk: mean loss of the units; commonest: that of a classifier that always names their commonest class. bits: of the
+    code, `symmetry` of them regained. occam, maurer and square_root are other forms of the bound; description_length:
+    bits a label of code and corrections.
     """
 
     unit: str
     n: int
     rows: int
     risk: float
+    commonest: float
     bits: float
     symmetry: float
     delta: float
@@ -48,7 +48,11 @@ class Certificate:
     maurer: float
     square_root: float
     description_length: float
-    compresses: bool
+
+    @property
+    def tells(self) -> bool:
+        """Whether the bound promises more than naming the commonest class does."""
+        return self.error < self.commonest
 
 
 def length_of(network: IntegerNetwork, tokenizer: Tokenizer, prior: Ticket | None = None) -> tuple[float, float]:
@@ -67,18 +71,24 @@ def losses_of(wrong: NDArray[np.bool_], number: NDArray[np.int64]) -> NDArray[np
 
 
 def certificate(
-    losses: NDArray[np.float64], rows: int, bits: float, symmetry: float, delta: float, unit: str
-) -> Certificate:
-    """From the loss of each unit, in [0, 1]; where all are 0 or 1 by the exact tail of the binomial."""
+    wrong: NDArray[np.bool_], labels: NDArray[np.integer], number: NDArray[np.int64], bits: float, symmetry: float,
+    delta: float, unit: str,
+) -> Certificate:  # fmt: skip
+    """From the errors and labels of rows, and the number of each row's unit, whose loss is the mean over its rows.
+
+    Where all losses are 0 or 1, by the exact tail of the binomial.
+    """
+    losses = losses_of(wrong, number)
     n, risk, counted = len(losses), float(losses.mean()), bits - symmetry
-    errors = losses.sum()
-    whole = bool(np.isin(losses, (0, 1)).all())
+    counts = np.bincount(labels)
+    commonest = float(losses_of(labels != counts.argmax(), number).mean())
     kl_form = occam(risk, n, counted, delta)
-    error = binomial_tail(round(errors), n, counted, delta) if whole else kl_form
-    shorter = risk < 0.5 and compresses(risk, n, counted, delta)
+    whole = bool(np.isin(losses, (0, 1)).all())
+    error = binomial_tail(round(losses.sum()), n, counted, delta) if whole else kl_form
+    length = description_length(losses.sum(), n, counted, max(2, len(counts)))
     return Certificate(
-        unit, n, rows, risk, bits, symmetry, delta, error, kl_form, maurer(risk, n, counted, delta),
-        square_root(risk, n, counted, delta), description_length(errors, n, counted), shorter,
+        unit, n, len(labels), risk, commonest, bits, symmetry, delta, error, kl_form,
+        maurer(risk, n, counted, delta), square_root(risk, n, counted, delta), length,
     )  # fmt: skip
 
 
@@ -102,13 +112,14 @@ def through_a_teacher(
 def explained(own: Certificate, prior: bool = False) -> list[str]:
     """A certificate and its assumptions in plain words, a sentence a line; prior: the code is beside such a ticket."""
     unit = {"row": "row", "text": "text (rows that are part of one text count as one)"}[own.unit]
-    verdict = "less than the labels" if own.compresses else "more than the labels, so the bound says nothing"
+    verdict = "promises more" if own.tells else "promises nothing more, the code being too long for so few examples"
     shared = ["And: the prior ticket was found without these examples; only what differs from it is counted."]
     return [
         f"With probability {1 - own.delta:.3g} its error on new texts is at most {100 * own.error:.2f} %.",
         f"It errs on {100 * own.risk:.2f} % of {own.n:,} examples, one for each {unit}.",
         f"Its code takes {own.bits:,.0f} bits, less {own.symmetry:,.0f} for orders of its parts that compute the same.",
-        f"Code and corrections take {own.description_length:.3f} bits a label: {verdict}.",
+        f"Code and corrections take {own.description_length:.3f} bits a label.",
+        f"Always naming the commonest class errs on {100 * own.commonest:.2f} % of them; the bound {verdict}.",
         "Assumed: the examples were drawn independently, from what new texts are drawn from.",
         *(shared if prior else []),
         "Counted: all that decodes the ticket, its vocabulary too, unless a hash or the built-in language fixes that.",

@@ -180,12 +180,6 @@ def adaptive_bits(counts: Integers, alpha: float = 0.5) -> float:
     return float(nats - (gammaln(counts + alpha) - math.lgamma(alpha)).sum()) / math.log(2)
 
 
-def enumerative_bits(size: int, kept: int) -> float:
-    """A mask with `kept` ones of `size`: their number, then which of all such masks."""
-    lgamma = math.lgamma
-    return math.log2(size + 1) + (lgamma(size + 1) - lgamma(kept + 1) - lgamma(size - kept + 1)) / math.log(2)
-
-
 def _mantissa(coder: Coder, value: int | None, length: int) -> int:
     """The number of that length in bits: 0, or a one and length - 1 bits, in pieces of 16 at most."""
     if length == 0:

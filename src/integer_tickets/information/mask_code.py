@@ -18,8 +18,8 @@ Layers = Mapping[str, NDArray[np.int64]]
 """By layer and weight: the context in which it is coded, 0, 1, ..."""
 
 
-def mask_bits(masks: Mapping[str, NDArray[np.bool_]], known: Layers | None = None) -> float:
-    """Bits of all masks, each in the contexts of what is `known` of its layer, in its shape."""
+def mask_bits(masks: Layers, known: Layers | None = None) -> float:
+    """Bits of all masks (0 or 1 a weight), each in the contexts of what is `known` of its layer, in its shape."""
     total = 0.0
     for name, mask in masks.items():
         contexts = np.zeros(mask.size, np.int64) if known is None else known[name].reshape(-1)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import beta
 
 from integer_tickets.data import grammar
 from integer_tickets.integer.tokenizer import words
@@ -47,6 +48,14 @@ def robustness(logits: Logits, texts: Sequence[str], changes: Callable[[str], Se
         found = logits(every[begin : begin + AT_ONCE]).argmax(1)
         np.add.at(flips, own, found != label[own])
     return Robustness(top[:, -1] - top[:, -2], count, flips)
+
+
+def share_interval(hits: int, n: int, confidence: float) -> tuple[float, float]:
+    """Of the share of all texts, by those seen (Clopper and Pearson, 1934)."""
+    tail = (1 - confidence) / 2
+    low = float(beta.ppf(tail, hits, n - hits + 1)) if hits else 0.0
+    high = float(beta.ppf(1 - tail, hits + 1, n - hits)) if hits < n else 1.0
+    return low, high
 
 
 def typos(text: str) -> list[str]:

@@ -8,7 +8,7 @@ that was found on other data may be the decoder's, too: then a message says what
 """
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cache
 from typing import Any
 
@@ -201,7 +201,7 @@ def _rule(coder: Coder, source: Rule | None, before: Rule | None, outputs: int, 
         for rule in (source, before)
     ]
     if _as_before(coder, *numbers_of) and before is not None:
-        return before
+        return replace(before, zero=zero)
     pre_shift, shift = choice(coder, _get(source, "pre_shift"), 32), choice(coder, _get(source, "shift"), 31)
     each = choice(coder, None if source is None else len(source.multiplier) > 1, 2)
     multiplier = _numbers(coder, _get(source, "multiplier"), None, outputs if each else 1)

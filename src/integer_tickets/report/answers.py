@@ -25,6 +25,7 @@ def answers(study: Study) -> Iterator[str]:
         ),
         ("Does rewinding matter?", _rewinding),
         ("From which step do two trainings find the same solution?", _stable),
+        ("Does a mask that was found elsewhere do as well?", _elsewhere),
         ("What do 1x4 blocks cost?", partial(_verdicts, family="blocks")),
         ("What does removing heads, q/k pairs and neurons cost?", partial(_verdicts, family="structure")),
         ("How do tickets compare with a small dense network of equal bytes?", partial(_verdicts, family="small")),
@@ -103,11 +104,11 @@ def _verdicts(study: Study, family: str, against: str = "Significantly") -> Iter
     levels = sorted({int(level) for level in rows["level"]})
     cells = []
     for attention, variant in study.ladders:
-        own = {
-            int(row["level"]): row for _, row in study.compared(family, attention=attention, variant=variant).iterrows()
-        }
-        if own:
-            cells.append([f"`{attention} {variant}`", *(_cell(own[level]) if level in own else "" for level in levels)])
+        own = study.compared(family, attention=attention, variant=variant)
+        for source, part in own.groupby(own["b"].str.extract(r" from_(\w+) ")[0].fillna(""), sort=False):
+            found = {int(row["level"]): row for _, row in part.iterrows()}
+            name = f"`{attention} {variant}`" + (f", mask of {source}" if source else "")
+            cells.append([name, *(_cell(found[level]) if level in found else "" for level in levels)])
     yield Table(["ladder", *_columns(study, levels)], cells).markdown()
 
 
@@ -132,6 +133,11 @@ def _rewinding(study: Study) -> Iterator[str]:
         ("finetune", "Beside fine-tuning significantly"),
     ):
         yield from _verdicts(study, family, against)
+
+
+def _elsewhere(study: Study) -> Iterator[str]:
+    """Tickets beside their own rewind point under the mask of another attention or corpus."""
+    yield from _verdicts(study, "transfer", "The ticket beside its own weights under that mask is significantly")
 
 
 def _stable(study: Study) -> Iterator[str]:

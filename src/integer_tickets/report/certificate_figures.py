@@ -143,7 +143,7 @@ def description(frame: pd.DataFrame) -> Figure:
             for axes, quantity, scale in zip(
                 grid[:, column], ("description_length", "accuracy"), (1, 100), strict=True
             ):
-                label = str(weights) if variant in (weights, "float") else f"{variant} {weights}"
+                label = str(weights) if variant == weights else f"{variant}, then {weights}"
                 axes.plot(
                     own["density"], scale * own[quantity], "o", ls=WEIGHT_LINES[str(weights)], ms=4, lw=1.2,
                     color=colour, label=label,

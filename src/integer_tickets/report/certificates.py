@@ -18,37 +18,47 @@ def certificates(study: Study) -> Iterator[str]:
     rows = study.tables["certificates"]
     own = study.params.certify
     n, delta = int(rows["n"].iloc[0]), own.delta
+    prior = study.params.train.prior
     unit = "texts of train and selection" if own.unit == "row" else "source texts, of which rows are parts,"
     yield (
         f"An upper bound on the true error of each integer network, valid with probability {1 - delta:g} for all "
         f"at once if the {n:,} {unit} were drawn independently: from its errors on them and the bits of its code, a "
         "stream that is decoded to the very network, vocabulary included. What finding a ticket took does not count. "
-        "Beside it the bound from the held-out texts alone: that one certifies, the one from the code explains."
+        "Beside it, for each by itself, the bound from the held-out texts alone: that one certifies, the one from the "
+        "code explains."
     )
+    if prior:
+        yield (
+            f"The decoder has the ticket that training began with (`{prior}`), and only what differs from it is "
+            "counted: that is honest if it was found without these texts."
+        )
     yield table(rows, study.split).markdown()
     if "apart" in rows:
-        yield _fidelity(rows, study.split)
-    told, names = rows[rows["compresses"]], rows["name"].nunique()
+        yield _fidelity(rows.dropna(subset="apart"), study)
+    told, names = rows[rows["error"] < rows["commonest"]], rows["name"].nunique()
     yield (
-        f"{told['name'].nunique()} of {names} kinds of networks are certified to be better than a coin: code and "
-        "corrections of errors are shorter than the labels. Bits a label: of code and corrections; a coin needs 1. "
-        "Means over seeds, orders of parts that compute the same taken off the code."
+        f"{told['name'].nunique()} of {names} kinds of networks are certified to be better than always naming the "
+        f"commonest class, which errs on {percent(rows['commonest'].iloc[0])} % of these texts. Bits a label: of code "
+        "and corrections; for two classes the bound is below one half just where they take less than one bit. Means "
+        "over seeds, orders of parts that compute the same taken off the code."
     )
     if len(told) < len(rows):
         most = rows.groupby("name")[[f"bits_{part}" for part in SHOWN]].mean().mean()
         part = SHOWN[str(most.idxmax()).removeprefix("bits_")]
-        yield f"Where the bound says nothing, the code is too long for so few texts; most of it is the {part}."
+        yield f"Where the bound promises nothing, the code is too long for so few texts; most of it is the {part}."
 
 
-def _fidelity(rows: pd.DataFrame, split: str) -> str:
+def _fidelity(rows: pd.DataFrame, study: Study) -> str:
     """The second way to a certificate: by the teacher, on text that nobody labelled."""
     means = rows.groupby("name", sort=False)[["apart", "apart_error", "taught_error"]].mean()
     own = means.sort_values("apart_error").reset_index().iloc[0]
     return (
-        f"A code bounds disagreement with a teacher, too, on text without labels, and so certifies how faithful a "
+        "A code bounds disagreement with a teacher, too, on text without labels, and so certifies how faithful a "
         f"distilled network is: of {int(rows['apart_n'].iloc[0]):,} such texts `{own['name']}` and its teacher "
         f"disagree on {percent(own['apart'])} %, on new texts on at most {percent(own['apart_error'])} %; with the "
-        f"error of the teacher, bounded by {split}, its true error is at most {percent(own['taught_error'])} %."
+        f"error of the teacher, bounded by {study.split}, its true error is at most {percent(own['taught_error'])} %. "
+        f"Each with probability {1 - study.params.certify.delta:g}, and if unlabelled texts come from where the others "
+        "do."
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from integer_tickets.report.study import Study, select
-from integer_tickets.report.tables import Table
+from integer_tickets.report.tables import Table, probability
 
 LAYERS = {
     "usable": "usable, bits",
@@ -41,9 +41,10 @@ def information(study: Study) -> Iterator[str]:
     yield (
         f"Measured on {n:,} texts of {study.split} by probes and codes that learned on {n:,} of train; means over "
         "seeds. *usable*: what a linear probe of a layer's mean token tells about the label, a lower bound on I(Z;Y). "
-        "*code*: bits that one vector of the layer (a token, or the pooled vector) takes in a lossless code, an upper "
-        "bound on H(Z) = I(X;Z), and within a class, I(X;Z|Y); *at least*: a lower bound on H(Z) from equal pairs, "
-        "which ends near log2 of their number. *superfluous*: code less usable. *dimensions*: participation ratio. "
+        "*code*: bits that one vector of the layer (a random token, or the pooled vector) takes in a lossless code, an "
+        "upper bound on its entropy, and within a class; *at least*: a lower bound from equal pairs, which ends near "
+        "log2 of their number. The pooled vector Z is a function of the text, so H(Z) = I(X;Z), and code less usable "
+        "is at least what it holds beyond the label (*superfluous*). *dimensions*: participation ratio. "
         "*rate reduction*: bits of the Gaussian rate that the classes explain. *nearest mean*: texts on which the "
         "nearest class mean agrees with the network. Bits fall, too, where the range of integers merely shrinks."
     )
@@ -57,9 +58,14 @@ def information(study: Study) -> Iterator[str]:
         "is Lipschitz in q and k (softmax has no such constant)."
     )
     yield heads(rows).markdown()
+    yield (
+        "The same at the logits, beside the teacher's, text by text: a paired interval of the mean over texts, and "
+        "whether it knows more on as many texts as less (means and medians over seeds)."
+    )
+    yield _beside_teacher(rows).markdown()
     flips = rows[rows["quantity"].isin(FLIPS)]
     if len(flips):
-        texts = int(flips["n"].min())
+        texts = int(select(flips, quantity="safe_from_typos")["n"].min())
         yield (
             f"By enumeration, on {texts} texts: the share whose label none of all single slips of the pen (a letter "
             "left out, wrong, put in, or two swapped) can flip, and the share of slips that do; the same for synonyms, "
@@ -74,6 +80,18 @@ def information(study: Study) -> Iterator[str]:
         yield f"Not identifiable in {len(refused)} cases, and so not given: {told}."
 
 
+def _beside_teacher(rows: pd.DataFrame) -> Table:
+    """Usable bits of the logits, and how many more than the teacher's, text by text; means over seeds."""
+    body = []
+    for name, own in rows.groupby("name", sort=False):
+        over, told = (select(own, quantity=quantity, layer="logits") for quantity in ("over_teacher", "usable"))
+        if len(over):
+            mean, p = over.mean(numeric_only=True), select(own, quantity="over_teacher_sign")["value"].median()
+            cells = f"{mean['value']:+.3f}", f"{mean['low']:+.3f} to {mean['high']:+.3f}", probability(p)
+            body.append([str(name), f"{told['value'].mean():.3f}", *cells])
+    return Table(["network", "usable, bits", "more than the teacher's", "interval", "sign test, p"], body)
+
+
 def _plane(study: Study) -> Iterator[str]:
     facts = study.statistics["language"]
     yield (
@@ -85,7 +103,8 @@ def _plane(study: Study) -> Iterator[str]:
 
 
 def layers(rows: pd.DataFrame) -> Table:
-    own = rows[rows["quantity"].isin(LAYERS) & ~rows["layer"].str.contains("head")]
+    linear = ~rows["estimator"].str.startswith("mlp")
+    own = rows[rows["quantity"].isin(LAYERS) & ~rows["layer"].str.contains("head") & linear]
     return _table(own, ["name", "layer"], LAYERS)
 
 

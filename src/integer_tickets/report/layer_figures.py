@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from integer_tickets.params import WEIGHT_BITS
 from integer_tickets.report.figures import MARKERS, legend, level_colour
 from integer_tickets.report.pictures import Picture
 from integer_tickets.report.study import Study, select
@@ -25,7 +26,8 @@ def pictures(study: Study) -> list[Picture]:
     """Those that a study has. Shown is the first of its variants, in the widest of its weights, before distillation."""
     rows = study.tables["information"]
     own = rows[~rows["distilled"].astype(bool) & (rows["weights"] != "float")]
-    shown = own[(own["variant"] == own["variant"].iloc[0]) & (own["weights"] == own["weights"].iloc[0])]
+    first = own[own["variant"] == own["variant"].iloc[0]]
+    shown = first[first["weights"] == min(first["weights"].unique(), key=list(WEIGHT_BITS).index)]
     by_layer = _by_layer(shown)
     found = [
         _by_depth(
@@ -67,7 +69,7 @@ def pictures(study: Study) -> list[Picture]:
                 "information_plane", "The exact information plane",
                 "Later layers lie further left; the star is as far left as nothing is lost, and what lies right of "
                 "it at the same height is superfluous.",
-                _plane(own), lambda frame: information_plane(frame, point),
+                _plane(shown), lambda frame: information_plane(frame, point),
             )
         )  # fmt: skip
     return found
@@ -82,7 +84,10 @@ def _by_layer(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _by_depth(name: str, title: str, sentence: str, rows: pd.DataFrame, quantities: dict[str, str]) -> Picture:
-    frame = rows[rows["quantity"].isin(quantities)]
+    own = rows[rows["quantity"].isin(quantities)]
+    keys = ["attention", "level", "layer"]
+    parts = [select(own, quantity=quantity).set_index(keys)["value"].rename(quantity) for quantity in quantities]
+    frame = pd.concat(parts, axis=1, sort=False).reset_index()
     return Picture(name, title, sentence, frame, lambda frame: by_depth(frame, quantities))
 
 
@@ -93,10 +98,10 @@ def by_depth(frame: pd.DataFrame, quantities: dict[str, str]) -> Figure:
     grid = figure.subplots(len(quantities), len(attentions), sharey="row", squeeze=False)
     for panels, (quantity, text) in zip(grid, quantities.items(), strict=True):
         for axes, attention in zip(panels, attentions, strict=True):
-            own = select(frame, attention=attention, quantity=quantity)
+            own = select(frame, attention=attention).dropna(subset=quantity)
             places = list(dict.fromkeys(own["layer"]))
             for level in levels:
-                mean = select(own, level=level).set_index("layer")["value"].reindex(places)
+                mean = select(own, level=level).set_index("layer")[quantity].reindex(places)
                 colour = level_colour(level, levels)
                 axes.plot(range(len(places)), mean, marker=MARKERS[attention], color=colour, label=_level(level))
             axes.set_xticks(range(len(places)), [_place(place) for place in places])

@@ -14,8 +14,10 @@ from integer_tickets.report.study import Study
 from integer_tickets.report.tables import percent, points
 
 
-def page(study: Study, runs: list[str], of_layers: Sequence[Picture], of_codes: Sequence[Picture]) -> str:
-    """The page of several runs as Markdown, and what was measured of integer networks where there are figures of it."""
+def page(
+    study: Study, runs: list[str], whole: list[str], of_layers: Sequence[Picture], of_codes: Sequence[Picture]
+) -> str:
+    """The page of several runs as Markdown; what was measured of integer networks is that of the `whole` ones."""
     sections: dict[str, Callable[[Study], Iterator[str]]] = {
         "Answers": answers,
         "All models at a glance": glance,
@@ -24,7 +26,7 @@ def page(study: Study, runs: list[str], of_layers: Sequence[Picture], of_codes: 
         "Zeros": zeros,
         "Connectivity": connectivity,
         "Supermasks": supermasks,
-        **(measured(of_layers, of_codes) if of_codes else {}),
+        **(measured(of_layers, of_codes) if whole else {}),
         "Comparisons": comparisons,
         "How the numbers are made": methods,
     }
@@ -38,6 +40,8 @@ def page(study: Study, runs: list[str], of_layers: Sequence[Picture], of_codes: 
         f"those on the {study.split} split, which took no part in any choice.",
     ]
     written += list(bag_of_words(study))
+    if whole and whole != runs:
+        written.append(f"What layers keep and what codes take was measured in {words(whole)} alone.")
     return "\n\n".join([*written, *set_out(study, sections)]) + "\n"
 
 
@@ -96,7 +100,7 @@ def more_training(study: Study) -> str:
 
 def scope(study: Study, variant: str) -> str:
     settings = study.params.variants[variant]
-    tables = "tables of tokens and positions"
+    tables = "tables of tokens and positions" if study.params.model.places else "table of tokens"
     prunable = {False: "linear layers", True: f"linear layers and {tables}", "only": tables}[settings.embedding]
     if settings.pattern == "structure":
         prunable = "heads, q/k pairs and hidden neurons"

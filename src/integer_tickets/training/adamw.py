@@ -18,7 +18,7 @@ LINE = 16  # numbers in a cache line, on which every tensor in the vector begins
 
 
 class AdamW:
-    """Decoupled weight decay (Loshchilov and Hutter, arXiv 1711.05101) for weight matrices, none for the rest.
+    """Decoupled weight decay (Loshchilov and Hutter, arXiv 1711.05101) for matrices that learn, none for the rest.
 
     The second moment forgets as in RoBERTa (arXiv 1907.11692): a run of a few hundred steps has no time for 0.999.
 
@@ -35,7 +35,7 @@ class AdamW:
         parameters = dict(model.named_parameters())
         self.table = parameters.pop(TABLE)
         device = self.table.device
-        matrices = [name for name in parameters if name.endswith(".weight")]
+        matrices = [name for name, own in parameters.items() if name.endswith(".weight") and own.requires_grad]
         self.names = [*matrices, *(name for name in parameters if not name.endswith(".weight"))]
         self.places: dict[str, slice] = {}
         end = self.decayed = 0
