@@ -44,6 +44,7 @@ def settings(folder: Path = Path(), **changes: Any) -> Data:
         "group": "",
         "selection": 0.1,
         "validation": 0.1,
+        "shuffled": False,
         "seed": 0,
     }
     return Data(**(values | changes))

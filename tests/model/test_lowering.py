@@ -71,7 +71,7 @@ def test_pruned_weights_are_exactly_zero(kind):
     network = lower(model, masks, LABELS)
     of_model = {"layers.0.up": masks["layers.0.up.weight"]}
     for name, matrix in network.matrices():
-        if name in ("positions", "layers.0.up"):
+        if name == "layers.0.up":
             assert matrix.mask is None
             continue
         prefix, _, part = name.rpartition(".")

@@ -160,7 +160,18 @@ def test_names_that_pruning_may_touch():
     linear = [f"layers.0.attention.{name}.weight" for name in ("query", "key", "value", "output")]
     linear += ["layers.0.up.weight", "layers.0.down.weight", "classifier.weight"]
     assert linear_names(model) == linear
-    assert linear_names(model, embedding=True) == ["tokens.weight", *linear]
+    tables = ["tokens.weight", "positions.weight"]
+    assert linear_names(model, embedding=True) == [*tables, *linear]
+    assert linear_names(model, embedding="only") == tables
+
+
+def test_without_biases_and_places_these_stay_zero():
+    model = Transformer(**shape_of("inhibitor", layers=1), biases=False, places=False)
+    initialise(model, np.random.default_rng(0))
+    still = {name for name, own in model.named_parameters() if not own.requires_grad}
+    assert still == {"positions.weight", *(name for name, _ in model.named_parameters() if name.endswith(".bias"))}
+    assert not any(own.any() for name, own in model.named_parameters() if name in still)
+    assert linear_names(model, embedding="only") == ["tokens.weight"]
 
 
 def test_normalization():
