@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from integer_tickets.errors import UserError
+from integer_tickets.files import write_text
 from integer_tickets.report.study import MEASURED
 from stages import evaluate
 from stages.judge import judge
@@ -27,6 +28,8 @@ def evaluated(folder: Path, changes: dict | None = None) -> Path:
     (folder / "dvc.lock").write_text("stages: {}\n")
     with contextlib.chdir(folder):
         evaluate.main()
+    for name in MEASURED:
+        write_text(folder / "reports" / f"{name}.csv", "name\n")
     return folder
 
 
@@ -42,7 +45,8 @@ def study(tmp_path_factory) -> tuple[Path, Path]:
     top = tmp_path_factory.mktemp("judge")
     whole = evaluated(top / "whole")
     for name, changes in RUNS.items():
-        copy_run(reported(top / name, changes), top / "study" / "runs" / name)
+        make = evaluated if name == "first" else reported
+        copy_run(make(top / name, changes), top / "study" / "runs" / name)
     for name in MEASURED:
         (top / "study" / "runs" / "first" / f"{name}.csv").unlink()  # as of a run from before there were such
     judge(fake_params(), top / "study")
