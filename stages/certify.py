@@ -17,12 +17,12 @@ from integer_tickets.evaluation.summary import columns_of
 from integer_tickets.information.certificates import (
     certificate,
     held_out,
+    length_of,
     numbers_of,
     through_a_teacher,
 )
 from integer_tickets.information.mask_code import buckets, mask_bits
-from integer_tickets.information.symmetry import symmetry_bits
-from integer_tickets.information.ticket_code import Ticket, code_bits
+from integer_tickets.information.ticket_code import Ticket
 from integer_tickets.integer import artefact
 from integer_tickets.integer.engines import engine
 from integer_tickets.model.transformer import initialise
@@ -54,7 +54,8 @@ def main() -> None:
     labels = np.concatenate([corpus.splits[name].labels for name in SEEN])
     frame = pd.concat([pd.read_parquet(ARTIFACTS / "data" / f"{name}.parquet") for name in SEEN])
     run, own = engine(), params.certify
-    number = numbers_of(frame[text_columns(frame)[0]].tolist(), own.unit)
+    groups = frame["group"].tolist() if "group" in frame else None
+    number = numbers_of(frame[text_columns(frame)[0]].tolist(), groups, own.unit)
     found = []
     prior = _prior(Path(params.train.prior), corpus) if params.train.prior else None
     unlabelled = rows_of(load_unlabelled(ARTIFACTS / "data"))
@@ -63,8 +64,7 @@ def main() -> None:
         if entry.configuration.stage not in ("quantize", "distill"):
             continue
         ticket = artefact.load(entry.folder / "ticket.safetensors")
-        bits = code_bits(ticket.network, ticket.tokenizer, prior)
-        symmetry = 0.0 if prior else symmetry_bits(ticket.network)  # the places of a prior ticket are no one else's
+        bits, symmetry = length_of(ticket.network, ticket.tokenizer, prior)
         wrong = run(ticket.network, sentences).argmax(1) != labels
         bound = certificate(wrong, labels, number, bits.pop("total"), symmetry, own.delta, own.unit)
         model = read_model(entry, counts, len(corpus.labels))

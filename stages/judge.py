@@ -64,10 +64,11 @@ def judge(params: Params, folder: Path) -> None:
         write_text(folder / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
     read = ("summary", "comparisons", "overlaps", "lines", "zeros")
     tables = {name: read_table(folder / f"{name}.csv") for name in read}
-    whole = [run for run in runs if all((run / f"{name}.csv").exists() for name in MEASURED)]
+    whole = [run for run in runs if all((run / f"{name}.csv.gz").exists() for name in MEASURED)]
     for name in MEASURED if whole else ():
-        tables[name] = pd.concat([read_table(run / f"{name}.csv") for run in whole], ignore_index=True)
-        write_text(folder / f"{name}.csv", tables[name].to_csv(index=False, lineterminator="\n"))
+        tables[name] = pd.concat([read_table(run / f"{name}.csv.gz") for run in whole], ignore_index=True)
+        if name != "information":  # as long as all else together, and shown in figures
+            write_text(folder / f"{name}.csv", tables[name].to_csv(index=False, lineterminator="\n"))
     study = Study(params, statistics, {}, tables)
     pictures = [layer_figures.pictures(study), certificate_figures.pictures(study)] if whole else [[], []]
     for name, draw in of_tickets(study).items():

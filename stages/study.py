@@ -6,6 +6,7 @@ its answers, and all runs that are there are judged as one.
 """
 
 import argparse
+import gzip
 import os
 import shutil
 import subprocess
@@ -153,8 +154,9 @@ def copy_run(checkout: Path, out: Path) -> None:
         new.mkdir()
         for name in RUN:
             shutil.copy2(checkout / "artifacts" / "evaluation" / name, new / name)
-        for name in MEASURED:
-            shutil.copy2(checkout / "reports" / f"{name}.csv", new / f"{name}.csv")
+        for name in MEASURED:  # the largest tables, which judge alone reads
+            packed = gzip.compress((checkout / "reports" / f"{name}.csv").read_bytes(), mtime=0)
+            (new / f"{name}.csv.gz").write_bytes(packed)
         shutil.copy2(checkout / "artifacts" / "data" / "statistics.json", new / "statistics.json")
         shutil.copy2(checkout / "params.yaml", new / "params.yaml")
         shutil.rmtree(out, ignore_errors=True)

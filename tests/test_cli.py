@@ -210,6 +210,10 @@ def test_certify(run, tmp_path):
     assert (status, err) == (0, b"") and b"0.00 % of 6,000 examples, one for each row" in out
     status, out, _ = run("certify", KIT, "--data", data, "--unit", "text", "--delta", 0.1)
     assert status == 0 and b"With probability 0.9" in out and b"of 2 examples, one for each text" in out
+    grouped = tmp_path / "grouped.tsv"
+    grouped.write_text("sentence\tlabel\tfilm\n" + "superb\tpositive\ta\nawful\tnegative\tb\nfine\tpositive\tb\n")
+    status, out, _ = run("certify", KIT, "--data", grouped, "--unit", "group", "--group", "film")
+    assert status == 0 and b"of 2 examples, one for each group of rows" in out
     status, beside, _ = run("certify", KIT, "--data", data, "--prior", KIT)
     assert status == 0 and b"the prior ticket was found without these examples" in beside
 
@@ -225,6 +229,7 @@ def test_certify(run, tmp_path):
         ("sentence\tlabel\na\tgood\n", [], "row 1: label 'good', but the ticket knows negative, positive"),
         ("sentence\tlabel\n", [], "no rows"),
         ("text\tlabel\na\t1\n", [], "no column 'sentence'; there are text, label"),
+        ("sentence\tlabel\na\t1\n", ["--unit", "group"], "no column 'group'; there are sentence, label"),
         ("sentence\tlabel\na\t1\n", ["--delta", "2"], "--delta 2.0: expected a number between 0 and 1"),
         ("sentence\tlabel\na\t1\n", ["--text", "a", "b", "c"], "--text: expected one column, or two for pairs"),
     ],

@@ -13,20 +13,21 @@ from integer_tickets.integer.engines import text_logits
 
 
 def certify(
-    file: Path, data: Path, text: Sequence[str], label: str, unit: str, delta: float, prior: Path | None = None
-) -> Certificate:
+    file: Path, data: Path, text: Sequence[str], label: str, unit: str, group: str, delta: float,
+    prior: Path | None = None,
+) -> Certificate:  # fmt: skip
     """Run the ticket on every row of `data` and bound its true error.
 
     text: one column, or two for pairs; label: names of the ticket's classes, or their numbers from 0; unit: with
-    `text`, rows whose first column is part of a longer one count as one; prior: a ticket found on other data, beside
-    which only what differs is counted. Raises UserError where a file, a column or a
-    label is not what the ticket needs.
+    `text`, rows whose first column is part of a longer one count as one, with `group` those of the same entry in the
+    column `group`; prior: a ticket found on other data, beside which only what differs is counted.
+    Raises UserError where a file, a column or a label is not what the ticket needs.
     """
     ticket = load(file)
     if not data.is_file():
         raise UserError(f"{data}: no such file")
     rows = load_file(data)
-    for column in (*text, label):
+    for column in (*text, label, *([group] if unit == "group" else [])):
         if column not in rows.column_names:
             raise UserError(f"{data}: no column {column!r}; there are {', '.join(rows.column_names)}")
     if len(rows) == 0:
@@ -45,5 +46,6 @@ def certify(
     labels = np.array([number[value] for value in given])
     earlier = None if prior is None else load(prior)
     beside = None if earlier is None else (earlier.network, earlier.tokenizer)
-    length = length_of(ticket.network, ticket.tokenizer, beside)
-    return certificate(predicted != labels, labels, numbers_of(columns[0], unit), *length, delta, unit)
+    bits, symmetry = length_of(ticket.network, ticket.tokenizer, beside)
+    units = numbers_of(columns[0], rows[group] if unit == "group" else None, unit)
+    return certificate(predicted != labels, labels, units, bits["total"], symmetry, delta, unit)

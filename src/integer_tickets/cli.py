@@ -125,10 +125,12 @@ def _parser() -> argparse.ArgumentParser:
     certify.add_argument("--label", default="label", metavar="COLUMN", help="of the labels (default: label)")
     certify.add_argument(
         "--unit",
-        choices=("row", "text"),
+        choices=("row", "text", "group"),
         default="row",
-        help="what was drawn independently: each row, or the longest texts, rows being parts of them (default: row)",
+        help="what was drawn independently: each row; the longest texts, rows being parts of them; or all rows with "
+        "one entry in the column --group (default: row)",
     )
+    certify.add_argument("--group", default="group", metavar="COLUMN", help="with --unit group (default: group)")
     certify.add_argument("--delta", type=float, default=0.05, help="the probability of being wrong (default: 0.05)")
     certify.add_argument(
         "--prior", type=Path, metavar="FILE", help="a ticket found on other data: only what differs from it counts"
@@ -264,7 +266,8 @@ def _certify(arguments: argparse.Namespace) -> int:
     if len(arguments.text) > 2:
         raise UserError("--text: expected one column, or two for pairs")
     columns, prior = (arguments.text, arguments.label), arguments.prior
-    found = certify(arguments.file, arguments.data, *columns, arguments.unit, arguments.delta, prior)
+    unit = (arguments.unit, arguments.group)
+    found = certify(arguments.file, arguments.data, *columns, *unit, arguments.delta, prior)
     for line in explained(found, prior is not None):
         print(line)
     return 0

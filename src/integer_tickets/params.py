@@ -290,7 +290,7 @@ class Analyze(Block):
 
 class Certify(Block):
     delta: Fraction
-    unit: Literal["row", "text"]
+    unit: Literal["row", "text", "group"]
 
 
 class Benchmark(Block):
@@ -364,6 +364,8 @@ class Params(Block):
                 )
             if self.train.prior and (self.variants[name].weights == "float" or self.variants[name].rewind):
                 raise ValueError(f"variants.{name}: with train.prior weights are integers, and rewind is 0")
+        if self.certify.unit == "group" and not self.data.group:
+            raise ValueError("certify.unit = group: name the column of groups, data.group")
         if self.train.prior and len(self.grid.attentions) > 1:
             raise ValueError("grid.attentions: with train.prior only that of the prior network")
         quantized = {part.level for part in self.quantize.levels}

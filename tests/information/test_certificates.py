@@ -22,16 +22,16 @@ from tests.integer.conftest import build_network, build_tokenizer
 def test_rows_of_right_and_wrong_take_the_exact_tail():
     wrong = np.arange(10_000) % 10 == 0
     labels = np.arange(10_000) % 5 == 0
-    own = certificate(wrong, labels, numbers_of(["a"] * 10_000, "row"), 1200, 200, 0.05, "row")
+    own = certificate(wrong, labels, numbers_of(["a"] * 10_000, None, "row"), 1200, 200, 0.05, "row")
     assert own.error == binomial_tail(1000, 10_000, 1000, 0.05) < own.occam < own.maurer < own.square_root
     assert own.description_length == pytest.approx(0.1 + 0.469, abs=1e-3)
     assert own.commonest == 0.2 and own.error > 0.2 and not own.tells
-    assert certificate(wrong, labels, numbers_of(["a"] * 10_000, "row"), 100, 0, 0.05, "row").tells
+    assert certificate(wrong, labels, numbers_of(["a"] * 10_000, None, "row"), 100, 0, 0.05, "row").tells
 
 
 def test_texts_take_the_mean_over_their_rows():
     texts = ["a b c", "a b", "c", "d e", "d"]
-    wrong, number = np.array([True, False, False, True, True]), numbers_of(texts, "text")
+    wrong, number = np.array([True, False, False, True, True]), numbers_of(texts, None, "text")
     assert sorted(losses_of(wrong, number)) == pytest.approx([1 / 3, 1])
     own = certificate(wrong, np.array([0, 0, 0, 1, 1]), number, 10, 0, 0.05, "text")
     assert own.commonest == 0.5 and own.n == 2 and own.rows == 5 and own.error == own.occam == occam(2 / 3, 2, 10, 0.05)
@@ -47,14 +47,20 @@ def test_corrections_of_many_classes_say_which():
 
 def test_repeated_rows_are_one_text_but_many_rows():
     wrong = np.array([True, True, True, False])
-    assert len(losses_of(wrong, numbers_of(["a"] * 3 + ["b"], "text"))) == 2
-    assert len(losses_of(wrong, numbers_of(["a"] * 3 + ["b"], "row"))) == 4
+    assert len(losses_of(wrong, numbers_of(["a"] * 3 + ["b"], None, "text"))) == 2
+    assert len(losses_of(wrong, numbers_of(["a"] * 3 + ["b"], None, "row"))) == 4
+
+
+def test_rows_of_a_group_are_one_unit():
+    wrong = np.array([True, False, False, True])
+    number = numbers_of(["a", "b", "c", "d"], ["film", "other", "film", "film"], "group")
+    assert losses_of(wrong, number).tolist() == pytest.approx([2 / 3, 0])
 
 
 def test_the_length_counts_the_vocabulary_and_gives_back_orders():
     network, tokenizer = build_network(0, density=0.2), build_tokenizer()
     bits, symmetry = length_of(network, tokenizer)
-    assert bits == code_bits(network, tokenizer)["total"] and 0 < symmetry < bits
+    assert bits == code_bits(network, tokenizer) and 0 < symmetry < bits["total"]
 
 
 def test_a_student_is_bounded_through_its_teacher():

@@ -123,6 +123,26 @@ def test_kraft():
     assert total == pytest.approx(1, abs=1e-9)
 
 
+def test_kraft_of_whole_tickets():
+    """All masks and ternary weights of a network of six parameters, everything else being the same."""
+    plain = build_network(0, d=1, heads=1, layers=0, vocabulary=3, positions=1, classes=2, bits=2)
+    tokenizer = Tokenizer("pieces", (), (), 3, 1)
+    total, count = 0.0, 0
+    for letters in product((None, -1, 0, 1), repeat=6):
+        living = np.array([letter is not None for letter in letters])
+        weights = np.array([letter or 0 for letter in letters], np.int8)
+        parts = [(weights[own, None], living[own, None]) for own in (slice(0, 3), slice(3, 4), slice(4, 6))]
+        tokens, places = (
+            Table(weight, mask, 2, table.shift)
+            for (weight, mask), table in zip(parts[:2], (plain.tokens, plain.positions), strict=True)
+        )
+        classifier = replace(plain.classifier, weight=parts[2][0], mask=parts[2][1], bits=2)
+        own = replace(plain, tokens=tokens, positions=places, classifier=classifier)
+        bits = code_bits(own, tokenizer)
+        total, count = total + 2 ** -(bits["masks"] + bits["embedding"] + bits["values"]), count + 1
+    assert count == 4096 and 0.05 < total <= 1
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("attention", KINDS)
 @pytest.mark.parametrize("extreme", [False, True])

@@ -48,7 +48,7 @@ def study(tmp_path_factory) -> tuple[Path, Path]:
         make = evaluated if name == "first" else reported
         copy_run(make(top / name, changes), top / "study" / "runs" / name)
     for name in MEASURED:
-        (top / "study" / "runs" / "first" / f"{name}.csv").unlink()  # as of a run from before there were such
+        (top / "study" / "runs" / "first" / f"{name}.csv.gz").unlink()  # as of a run from before there were such
     judge(fake_params(), top / "study")
     return whole / "artifacts" / "evaluation", top / "study"
 

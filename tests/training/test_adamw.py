@@ -9,7 +9,7 @@ import torch
 from integer_tickets.model.transformer import Transformer
 from integer_tickets.training.adamw import TABLE, AdamW
 from integer_tickets.training.state import fresh_state, weights_of
-from tests.model.conftest import float_model, quantized_model, random_masks
+from tests.model.conftest import float_model, quantized_model, random_masks, shape_of
 
 
 def drawn(model: Transformer, seed: int) -> dict[str, torch.Tensor]:
@@ -21,7 +21,7 @@ def give(optimizer: AdamW, gradients: dict[str, torch.Tensor], used: torch.Tenso
     rows = optimizer.begin(used)
     rows.grad = gradients[TABLE][used]
     for name, parameter in optimizer.model.named_parameters():
-        if name != TABLE:
+        if name != TABLE and name in gradients:
             assert parameter.grad is not None and not parameter.grad.any()
             parameter.grad += gradients[name]
 
@@ -58,6 +58,21 @@ def test_every_step_is_that_of_the_class(make, kind):
         torch.testing.assert_close(state.weights[name], parameter.detach(), **same)
         torch.testing.assert_close(state.first[name], expected.state[parameter]["exp_avg"], **same)
         torch.testing.assert_close(state.second[name], expected.state[parameter]["exp_avg_sq"], **same)
+
+
+def test_a_table_of_positions_that_does_not_learn_is_in_every_snapshot():
+    model = Transformer(**shape_of("inhibitor", layers=1), places=False)
+    optimizer = AdamW(model, fresh_state(model), 0.1, {})
+    for step in range(4):
+        if step == 2:
+            optimizer = AdamW(model, optimizer.snapshot(), 0.1, {})
+        gradients = {name: drawn(model, step)[name] for name, p in model.named_parameters() if p.requires_grad}
+        give(optimizer, gradients, everything(model))
+        optimizer.step(0.01)
+    state = optimizer.snapshot()
+    names = set(dict(model.named_parameters()))
+    assert set(state.first) == set(state.second) == names and names <= set(state.weights)
+    assert not state.weights["positions.weight"].any()
 
 
 def test_rows_of_the_token_table_rest_where_they_do_not_occur():

@@ -36,7 +36,7 @@ def cut(
     train = splits["train"]
     missing = {split: fraction for split, fraction in fractions.items() if split not in splits}
     if not missing:
-        return {split: _ungrouped(frame) for split, frame in splits.items()}, {}
+        return splits, {}
     grouped = "group" in train
     keys = [str(group).encode() for group in train["group"]] if grouped else word_runs(train["text"])
     units = sorted(set(keys)) if grouped else maximal(keys)
@@ -59,7 +59,7 @@ def cut(
         raise UserError(f"train: class {min(lost)} has no row left after {', '.join(missing)} were cut from it")
     numbers = {"train": len(units), "left_out_rows": place.count("")}
     numbers |= {split: list(home.values()).count(split) for split in missing}
-    return {split: _ungrouped(frame) for split, frame in result.items()}, numbers
+    return result, numbers
 
 
 def word_runs(texts: Iterable[str]) -> list[bytes]:
@@ -117,7 +117,3 @@ class _Texts:
         rarest = min((self._pairs.get(pair, []) for pair in pairwise(sequence)), key=len)
         wanted = b" %b " % run
         return next((text[1:-1] for text in rarest if wanted in text), None)
-
-
-def _ungrouped(frame: DataFrame) -> DataFrame:
-    return frame.drop(columns="group", errors="ignore")

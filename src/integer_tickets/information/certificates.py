@@ -23,8 +23,6 @@ from integer_tickets.information.ticket_code import Ticket, code_bits
 from integer_tickets.integer.network import IntegerNetwork
 from integer_tickets.integer.tokenizer import Tokenizer
 
-UNITS = ("row", "text")
-
 
 @dataclass(frozen=True)
 class Certificate:
@@ -55,14 +53,25 @@ class Certificate:
         return self.error < self.commonest
 
 
-def length_of(network: IntegerNetwork, tokenizer: Tokenizer, prior: Ticket | None = None) -> tuple[float, float]:
-    """Bits of a ticket's code, and how many of them its symmetries give back: none beside a prior, which has places."""
-    return code_bits(network, tokenizer, prior)["total"], 0.0 if prior else symmetry_bits(network)
+def length_of(
+    network: IntegerNetwork, tokenizer: Tokenizer, prior: Ticket | None = None
+) -> tuple[dict[str, float], float]:
+    """Bits of a ticket's code by part and in total, and how many of them its symmetries give back.
+
+    None beside a prior, whose places are no one else's.
+    """
+    return code_bits(network, tokenizer, prior), 0.0 if prior else symmetry_bits(network)
 
 
-def numbers_of(texts: Sequence[str], unit: str) -> NDArray[np.int64]:
-    """The number of the independent unit of each row: its own, or that of the text it is part of."""
-    return np.arange(len(texts)) if unit == "row" else np.array(units_of(word_runs(texts)), np.int64)
+def numbers_of(texts: Sequence[str], groups: Sequence[object] | None, unit: str) -> NDArray[np.int64]:
+    """The number of the independent unit of each row: its own (`row`), that of the text it is part of (`text`), or
+    that of the rows with the same entry in `groups` (`group`)."""
+    if unit == "row":
+        return np.arange(len(texts))
+    if unit == "text":
+        return np.array(units_of(word_runs(texts)), np.int64)
+    assert groups is not None
+    return np.unique([str(group) for group in groups], return_inverse=True)[1]
 
 
 def losses_of(wrong: NDArray[np.bool_], number: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -111,7 +120,11 @@ def through_a_teacher(
 
 def explained(own: Certificate, prior: bool = False) -> list[str]:
     """A certificate and its assumptions in plain words, a sentence a line; prior: the code is beside such a ticket."""
-    unit = {"row": "row", "text": "text (rows that are part of one text count as one)"}[own.unit]
+    unit = {
+        "row": "row",
+        "text": "text (rows that are part of one text count as one)",
+        "group": "group of rows",
+    }[own.unit]
     verdict = "promises more" if own.tells else "promises nothing more, the code being too long for so few examples"
     shared = ["And: the prior ticket was found without these examples; only what differs from it is counted."]
     return [

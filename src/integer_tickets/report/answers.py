@@ -37,11 +37,11 @@ def answers(study: Study) -> Iterator[str]:
 
 
 def _winning(study: Study) -> Iterator[str]:
-    shown = [ladder for ladder in study.ladders if any(_beside(study, *ladder).values())]
-    levels = sorted({level for ladder in shown for level in _beside(study, *ladder)})
+    every = {ladder: _beside(study, *ladder) for ladder in study.ladders}
+    shown = {ladder: beside for ladder, beside in every.items() if any(beside.values())}
+    levels = sorted({level for beside in shown.values() for level in beside})
     rows, winners = [], 0
-    for attention, variant in shown:
-        beside = _beside(study, attention, variant)
+    for (attention, variant), beside in shown.items():
         verdicts = study.compared("pruning", attention=attention, variant=variant)
         matching = {int(level) for level in verdicts.loc[verdicts["matching"], "level"]}
         winning = [level for level in beside if level in matching and _wins(beside[level])]

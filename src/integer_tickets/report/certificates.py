@@ -19,7 +19,11 @@ def certificates(study: Study) -> Iterator[str]:
     own = study.params.certify
     n, delta = int(rows["n"].iloc[0]), own.delta
     prior = study.params.train.prior
-    unit = "texts of train and selection" if own.unit == "row" else "source texts, of which rows are parts,"
+    unit = {
+        "row": "texts of train and selection",
+        "text": "source texts, of which rows are parts,",
+        "group": f"groups of rows (column `{study.params.data.group}`)",
+    }[own.unit]
     yield (
         f"An upper bound on the true error of each integer network, valid with probability {1 - delta:g} for all "
         f"at once if the {n:,} {unit} were drawn independently: from its errors on them and the bits of its code, a "

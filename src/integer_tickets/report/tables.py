@@ -15,19 +15,25 @@ BASELINE_NAMES = {
 }
 OPERATIONS = ["multiply", "add", "absolute difference", "compare", "shift", "look-up", "division"]
 SPLITS = ["train", "selection", "validation", "test"]
+LONG = 40
+"""Rows beyond which a table is folded on a page."""
 PARTS = ["embedding", "positions", "weights", "masks", "biases", "scales", "vocabulary", "header"]
 
 
 @dataclass(frozen=True)
 class Table:
-    """The first column is text, the others are set to the right."""
+    """The first column is text, the others are set to the right; a long one is folded on a page."""
 
     header: list[str]
     rows: list[list[str]]
 
     def markdown(self) -> str:
         lines = [self.header, ["---", *["---:"] * (len(self.header) - 1)], *self.rows]
-        return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)
+        table = "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)
+        if len(self.rows) <= LONG:
+            return table
+        title = f"{len(self.rows)} rows: {self.header[0]}, {', '.join(self.header[1:])}"
+        return f"<details><summary>{title}</summary>\n\n{table}\n\n</details>"
 
     def text(self) -> str:
         lines = [self.header, *self.rows]

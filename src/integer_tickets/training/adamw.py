@@ -36,7 +36,7 @@ class AdamW:
         self.table = parameters.pop(TABLE)
         device = self.table.device
         matrices = [name for name, own in parameters.items() if name.endswith(".weight") and own.requires_grad]
-        self.names = [*matrices, *(name for name in parameters if not name.endswith(".weight"))]
+        self.names = [*matrices, *(name for name in parameters if name not in matrices)]
         self.places: dict[str, slice] = {}
         end = self.decayed = 0
         for name in self.names:
