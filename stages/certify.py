@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from integer_tickets.data.corpus import Corpus, load_corpus, load_unlabelled
+from integer_tickets.data.corpus import Corpus, load_corpus, load_texts
 from integer_tickets.data.statistics import text_columns
 from integer_tickets.errors import UserError
 from integer_tickets.evaluation.collect import expected, read_model
@@ -58,7 +58,7 @@ def main() -> None:
     number = numbers_of(frame[text_columns(frame)[0]].tolist(), groups, own.unit)
     found = []
     prior = _prior(Path(params.train.prior), corpus) if params.train.prior else None
-    unlabelled = rows_of(load_unlabelled(ARTIFACTS / "data"))
+    unlabelled = rows_of(load_texts(ARTIFACTS / "data", "unlabelled"))
     says, errs = _teacher(headline, splits[headline].labels)
     for entry in expected(params, ARTIFACTS):
         if entry.configuration.stage not in ("quantize", "distill"):

@@ -24,7 +24,7 @@ from integer_tickets.params import WEIGHT_NAMES, Params, load_params, own_bits
 from integer_tickets.seeds import generator
 from integer_tickets.training.loop import train
 from integer_tickets.training.state import fresh_state
-from stages.models import DATA, build, ladder_schedule, prepare_torch
+from stages.models import DATA, LESSONS, build, ladder_schedule, prepare_torch
 
 STEPS, WARM = 8, 3
 ITEM = 3.0  # seconds that starting and ending an item takes beside its trainings
@@ -82,8 +82,10 @@ def _estimate(params: Params, works: Iterable[Work], items: int, jobs: int) -> s
     """As in `, about 5 minutes`; nothing where the size of the corpus is not known yet."""
     statistics = DATA / "statistics.json"
     if statistics.exists():
-        found = read_json(statistics)["splits"]["train"]
+        prepared = read_json(statistics)
+        found = prepared["splits"]["train"]
         rows, length = found["rows"], found["tokens"]["mean"]
+        rows += prepared["lessons"] if params.train.lessons == str(LESSONS) else 0
     elif params.data.source in ("builtin", "enumerable"):
         rows, length = params.language.train, params.tokenizer.positions / 2
     else:

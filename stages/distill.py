@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from integer_tickets.params import WEIGHT_BITS, WEIGHT_NAMES, Params, own_bits
-from integer_tickets.training.loop import SoftLabels, train
-from integer_tickets.training.state import fresh_state, load_tensors, masked
+from integer_tickets.training.loop import train
+from integer_tickets.training.state import fresh_state, masked
 from stages.folders import count_parameters, describe, is_finished, read_float_model
 from stages.integer_models import quantized_model, tuning_schedule, write_integer_model
-from stages.models import DISTILLED, INTEGER, TEACHER, Item, begin, level_name
+from stages.models import DISTILLED, INTEGER, Item, begin, level_name
 from stages.work import publish
 
 
@@ -17,15 +17,10 @@ def sources(item: Item, params: Params) -> list[Path]:
     return [INTEGER / item.name / level_name(item.level) / WEIGHT_NAMES[width] for width in bits]
 
 
-def inputs(item: Item, params: Params) -> list[Path]:
-    return [TEACHER / "logits.safetensors", *sources(item, params)]
-
-
 def main() -> None:
-    distilling = [f"distill.{name}" for name in ("bits", "epochs", "batch", "lr", "temperature", "hard")]
-    job = begin("distill", inputs, ["train", "quantize.embedding_bits", *distilling])
+    distilling = [f"distill.{name}" for name in ("bits", "epochs", "batch", "lr")]
+    job = begin("distill", sources, ["train", "quantize.embedding_bits", *distilling])
     item, params, corpus, distill = job.item, job.params, job.corpus, job.params.distill
-    soft = SoftLabels(load_tensors(TEACHER / "logits.safetensors")[0]["train"], distill.temperature, distill.hard)
     schedule = tuning_schedule(params, distill, item.seed, "distill")
     for source in sources(item, params):
         name = source.name
@@ -38,7 +33,7 @@ def main() -> None:
         start, run = masked(fresh_state(model), zeros), job.work / f"run_{name}"
         label = f"{item.name} level {item.level} {name} distilled"
         result = train(
-            model, start, corpus.splits["train"], corpus.splits["selection"], schedule, zeros, run, soft=soft,
+            model, start, corpus.splits["train"], corpus.splits["selection"], schedule, zeros, run, soft=corpus.soft,
             label=label,
         )  # fmt: skip
         info = describe(

@@ -29,7 +29,7 @@ def fit(
     model, zeros = job.model({} if whole else masks, job.variant.weights), {} if whole else job.zeros(masks)
     result = train(
         model, start, corpus.splits["train"], corpus.splits["selection"], schedule or job.schedule, zeros, run,
-        label=f"{item.name} level {level} {role}",
+        soft=corpus.soft, label=f"{item.name} level {level} {role}",
     )  # fmt: skip
     info = describe(
         item, job.params, role=role, level=level, masks=masks, weights=job.variant.weights, result=result,

@@ -21,7 +21,7 @@ from integer_tickets.training import processes
 from integer_tickets.training.loop import Result, Schedule, predict
 from integer_tickets.training.state import Masks, save_model
 from stages.folders import finish, reported, rows_of
-from stages.models import Job, ladder_schedule, training_runtime
+from stages.models import LESSONS, Job, ladder_schedule, training_runtime
 
 CHECKED = 256  # sentences on which simulation and integer engine are compared before a network is accepted
 
@@ -79,7 +79,8 @@ def ancestry(job: Job, distilled: bool) -> dict[str, Any]:
     """Every parameter that a network depends on beside its data; not which other levels and widths are made."""
     values = job.params.model_dump(mode="json")
     named = ["model", "train", "quantize", *(["prune"] if job.item.level else [])]
-    named += ["teacher", "distill"] if distilled else []
+    named += ["distill"] if distilled else []
+    named += ["teacher", "lessons"] if distilled or job.params.train.lessons == str(LESSONS) else []
     chosen = {name: {k: v for k, v in values[name].items() if k not in ("levels", "bits")} for name in named}
     return chosen | {"variant": values["variants"][job.item.variant], "runtime": training_runtime(job.params)}
 

@@ -26,10 +26,10 @@ CHANGING = ("tokens.weight", "classifier.bias")
 """What training from a prior network changes beside the weights of linear layers: each number of the rest that changed
 would count in full in the code of the ticket."""
 DATA = Path("artifacts/data")
-PREPARED = [
-    DATA / name for name in ("corpus.safetensors", "tokenizer.safetensors", "statistics.json")
-]  # of load_corpus
+BESIDE = [DATA / "tokenizer.safetensors", DATA / "statistics.json"]
+PREPARED = [DATA / "corpus.safetensors", *BESIDE]  # of load_corpus
 TEACHER = Path("artifacts/teacher")
+LESSONS = Path("artifacts/lessons.safetensors")
 LADDER = Path("artifacts/ladder")
 CONTROLS = Path("artifacts/controls")
 INTEGER = Path("artifacts/integer")
@@ -144,8 +144,9 @@ def begin(stage: str, inputs: Callable[[Item, Params], Iterable[Path]], blocks: 
     name = "-".join(filter(None, [item.name, item.segment, level, item.kind]))
     settings = chosen_settings(params, item, blocks)
     settings["segment"] = [part.model_dump() for part in params.grid.segments if part.id == item.segment]
-    work = work_folder(stage, name, settings, [*PREPARED, *inputs(item, params)])
-    return Job(item, params, params.variants[item.variant], load_corpus(DATA), work)
+    lessons = LESSONS if stage == "distill" else Path(params.train.lessons)
+    work = work_folder(stage, name, settings, [lessons, *BESIDE, *inputs(item, params)])
+    return Job(item, params, params.variants[item.variant], load_corpus(DATA, lessons), work)
 
 
 def chosen_settings(params: Params, item: Item, blocks: Iterable[str]) -> dict[str, Any]:

@@ -33,8 +33,9 @@ def main() -> None:
             start, run = masked(fresh_state(model), zeros), job.work / f"run_{name}"
             label = f"{item.name} level {item.level} {name}"
             result = train(
-                model, start, corpus.splits["train"], corpus.splits["selection"], schedule, zeros, run, label=label
-            )
+                model, start, corpus.splits["train"], corpus.splits["selection"], schedule, zeros, run,
+                soft=corpus.soft, label=label,
+            )  # fmt: skip
         else:  # found as integers: nothing is left to train
             model.load_state_dict(weights)
             result = Result(weights, parent["selected_epoch"])

@@ -1,6 +1,7 @@
 """Stage supermask: a mask over random integer weights that never change, lowered to an integer network."""
 
 from dataclasses import replace
+from pathlib import Path
 
 from integer_tickets.data.corpus import load_corpus
 from integer_tickets.model.supermask import Supermask
@@ -10,9 +11,9 @@ from integer_tickets.training.state import fresh_state
 from stages.folders import describe, finish
 from stages.integer_models import write_network
 from stages.models import (
+    BESIDE,
     CONTROLS,
     DATA,
-    PREPARED,
     calibration,
     item_from_arguments,
     ladder_schedule,
@@ -37,8 +38,9 @@ def main() -> None:
         own.model_dump(mode="json"),
         params.train.model_dump(mode="json"),
     ]
-    work = work_folder("supermask", f"{item.attention}-{item.kind}-{item.seed}", settings, PREPARED)
-    corpus = load_corpus(DATA)
+    lessons = Path(params.train.lessons)
+    work = work_folder("supermask", f"{item.attention}-{item.kind}-{item.seed}", settings, [lessons, *BESIDE])
+    corpus = load_corpus(DATA, lessons)
     hidden = max(4, own.width * params.model.hidden // params.model.width)
     shape = params.model.model_copy(update={"width": own.width, "hidden": hidden, "dropout": 0.0})
     arguments = shape_arguments(params, corpus, item.attention, shape)
@@ -48,8 +50,9 @@ def main() -> None:
     schedule = replace(schedule, epochs=own.epochs, lr=own.lr, weight_decay=0.0, purpose="supermask")
     splits, label = corpus.splits, f"{item.attention} supermask {item.kind} {item.seed}"
     result = train(
-        model, fresh_state(model), splits["train"], splits["selection"], schedule, {}, work / "run", label=label
-    )
+        model, fresh_state(model), splits["train"], splits["selection"], schedule, {}, work / "run", soft=corpus.soft,
+        label=label,
+    )  # fmt: skip
     masks = {name: mask.cpu() for name, mask in model.masks().items()}
     places = sum(mask.numel() for mask in masks.values())
     info = describe(

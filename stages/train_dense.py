@@ -62,7 +62,7 @@ def early_steps(start: State, masks: Masks, job: Job, work: Path) -> State:
         schedule, zeros = job.schedule, job.zeros(masks)
         train(
             job.model(masks), start, corpus.splits["train"], corpus.splits["selection"], schedule, zeros,
-            work / "early", keep_at=variant.rewind, until=variant.rewind, label=item.name,
+            work / "early", keep_at=variant.rewind, until=variant.rewind, soft=corpus.soft, label=item.name,
         )  # fmt: skip
     state = load_state(kept)[0] if variant.rewind else start
     if variant.weights == "float":

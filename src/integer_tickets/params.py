@@ -207,6 +207,7 @@ class Train(Block):
     lr: Positive
     warmup: Share
     weight_decay: float = Field(ge=0)
+    lessons: Literal["artifacts/data/corpus.safetensors", "artifacts/lessons.safetensors"]
     prior: str
 
 
@@ -264,14 +265,27 @@ class Distill(Block):
     epochs: Count
     batch: Count
     lr: Positive
-    temperature: Positive
-    hard: Annotated[float, Field(gt=0, le=1)]
 
 
 class Teacher(Shape):
     epochs: Count
     lr: Positive
     seed: Natural
+
+
+class Lessons(Block):
+    temperature: Positive
+    hard: Annotated[float, Field(gt=0, le=1)]
+    augmented: Natural
+    unlabelled: Natural
+    words: list[Count] = Field(max_length=2)
+    seed: Natural
+
+    @model_validator(mode="after")
+    def ordered(self) -> "Lessons":
+        if self.words and not (len(self.words) == 2 and self.words[0] <= self.words[1]):
+            raise ValueError(f"words = {self.words}: expected the fewest and the most of a sentence, or nothing")
+        return self
 
 
 class Evaluate(Block):
@@ -315,6 +329,7 @@ class Params(Block):
     quantize: Quantize
     distill: Distill
     teacher: Teacher
+    lessons: Lessons
     evaluate: Evaluate
     analyze: Analyze
     certify: Certify

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 import stages.prepare
-from integer_tickets.data.corpus import encode, load_corpus, load_unlabelled
+from integer_tickets.data.corpus import encode, load_corpus, load_texts
 from integer_tickets.data.grammar import vocabulary_words
 from integer_tickets.data.learning import learn_tokenizer
 from integer_tickets.data.preparation import prepare, save
@@ -37,12 +37,12 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("kind", ["pieces", "hash"])
 def test_what_is_saved_is_what_is_loaded(tmp_path: Path, kind: str) -> None:
-    frames, corpus, unlabelled = prepare(settings(tokenizer={"kind": kind, "size": 200}))
-    save(tmp_path / "data", frames, corpus, unlabelled)
+    frames, corpus, more = prepare(settings(tokenizer={"kind": kind, "size": 200}))
+    save(tmp_path / "data", frames, corpus, more)
     loaded = load_corpus(tmp_path / "data")
-    again = load_unlabelled(tmp_path / "data")
+    again = load_texts(tmp_path / "data", "unlabelled")
     assert len(again) == settings().language.unlabelled and (again.labels == -1).all()
-    assert (again.ids == unlabelled.ids).all() and (again.offsets == unlabelled.offsets).all()
+    assert (again.ids == more["unlabelled"].ids).all() and (again.offsets == more["unlabelled"].offsets).all()
     assert list(loaded.splits) == ["train", "selection", "validation", "test"]
     assert loaded.labels == ("negative", "positive")
     assert loaded.tokenizer == corpus.tokenizer
@@ -83,7 +83,7 @@ def test_unlabelled_texts_are_those_of_no_split(tmp_path: Path) -> None:
     (tmp_path / "train.tsv").write_text("sentence\tlabel\n" + "\n".join(lines) + "\n")
     (tmp_path / "unlabelled.txt.gz").write_bytes(gzip.compress(b"A new film\n\n  BAD film   number 0\nand another\n"))
     data = {"source": "files", "folder": str(tmp_path)}
-    assert len(prepare(settings(data=data))[2]) == 2
+    assert len(prepare(settings(data=data))[2]["unlabelled"]) == 2
     (tmp_path / "unlabelled.txt").write_text("one\n")
     with pytest.raises(UserError, match="are both there; keep one of them"):
         prepare(settings(data=data))
@@ -93,8 +93,8 @@ def test_a_missing_split_is_cut_and_a_missing_test_stays_absent(tmp_path: Path) 
     lines = [f"{'good' if i % 2 else 'bad'} film number {i}\tclaim {i}\t{i % 2}" for i in range(50)]
     (tmp_path / "train.tsv").write_text("a\tb\tlabel\n" + "\n".join(lines) + "\n")
     data = {"source": "files", "folder": str(tmp_path), "text": ["a", "b"], "labels": ["bad", "good"]}
-    frames, corpus, unlabelled = prepare(settings(data=data))
-    assert len(unlabelled) == 0
+    frames, corpus, more = prepare(settings(data=data))
+    assert not any(map(len, more.values()))
     assert {name: len(split) for name, split in corpus.splits.items()} == {
         "train": 40,
         "selection": 5,
@@ -124,7 +124,7 @@ def test_two_runs_write_the_same_bytes(tmp_path: Path) -> None:
         subprocess.run(command, input=params, text=True, check=True)
         written.append(contents(tmp_path / run))
     assert written[0] == written[1]
-    assert len(written[0]) == 7
+    assert len(written[0]) == 9
 
 
 def test_statistics_of_a_small_corpus() -> None:

@@ -67,8 +67,8 @@ def fake_checkout(folder: Path, changes: dict[str, Any] | None = None) -> Params
 
 def fake_study(params: Params, artifacts: Path) -> Corpus:
     """Write artifacts/data and every model folder that the parameters call for."""
-    frames, corpus, unlabelled = prepare(params)
-    save(artifacts / "data", frames, corpus, unlabelled)
+    frames, corpus, more = prepare(params)
+    save(artifacts / "data", frames, corpus, more)
     tickets: dict[tuple[str, str], dict[str, Array]] = {}
     for entry in expected(params, artifacts):
         entry.folder.mkdir(parents=True)
@@ -84,7 +84,7 @@ def fake_study(params: Params, artifacts: Path) -> Corpus:
             logits = _logits_of_nothing(entry, corpus)
         _write_folder(entry, params, logits, corpus)
     made_up = np.random.default_rng(0)
-    taught = {"train": corpus.splits["train"].labels, "unlabelled": np.zeros(len(unlabelled), int)}
+    taught = {"train": corpus.splits["train"].labels, "unlabelled": np.zeros(len(more["unlabelled"]), int)}
     logits_of = {
         name: (np.eye(len(corpus.labels))[labels] + made_up.normal(size=(len(labels), len(corpus.labels))))
         for name, labels in taught.items()

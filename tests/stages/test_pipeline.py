@@ -52,7 +52,7 @@ def test_a_changed_parameter_reruns_what_depends_on_it(fewer, tmp_path):
     copied = fewer[0].copy(tmp_path / "copy")
     before = copied.locked()
     copied.git("switch", "--quiet", "--create", "warmer")
-    copied.change({"distill": {"temperature": 8.0, "lr": 0.02}})
+    copied.change({"lessons": {"temperature": 8.0}, "distill": {"lr": 0.02}})
     expected = {f"distill@{NAME}-level0", f"analyze@{NAME}", *JUDGED}
     assert copied.repro() == expected
     after = copied.locked()

@@ -10,7 +10,7 @@ import yaml
 from integer_tickets.errors import UserError
 from integer_tickets.params import merge
 from integer_tickets.training.state import load_model
-from stages import certify, distill, prepare, prune_rewind, quantize, teacher, train_dense
+from stages import certify, distill, lessons, prepare, prune_rewind, quantize, teacher, train_dense
 from tests.stages.conftest import ROOT
 from tests.stages.test_shuffled import CHANGES
 from tests.stages.test_structure import run
@@ -43,6 +43,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         with contextlib.chdir(top / name):
             run(prepare)
             run(teacher)
+            run(lessons)
             run(train_dense, *ITEM)
             run(prune_rewind, *ITEM, "--segment", "upper", "--levels", "1-2")
             for level in ("0", "2"):

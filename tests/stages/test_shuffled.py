@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from integer_tickets.params import merge
-from stages import certify, distill, prepare, prune_rewind, quantize, teacher, train_dense
+from stages import certify, distill, lessons, prepare, prune_rewind, quantize, teacher, train_dense
 from tests.stages.conftest import ROOT
 from tests.stages.test_structure import run
 
@@ -35,6 +35,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     with contextlib.chdir(folder):
         run(prepare)
         run(teacher)
+        run(lessons)
         for attention in ("inhibitor", "softmax"):
             item = ["--attention", attention, "--variant", "ternary", "--seed", "0"]
             run(train_dense, *item)

@@ -27,6 +27,7 @@ from stages import (
     controls,
     distill,
     evaluate,
+    lessons,
     prepare,
     prune_rewind,
     quantize,
@@ -82,6 +83,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with contextlib.chdir(folder):
         run(prepare)
         run(teacher)
+        run(lessons)
         for attention, variant in ITEMS:
             item = ["--attention", attention, "--variant", variant, "--seed", "0"]
             run(train_dense, *item)

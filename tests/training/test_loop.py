@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from integer_tickets.data.batches import Split, epoch_batches, evaluation_batches, pad
+from integer_tickets.data.corpus import Soft
 from integer_tickets.errors import UserError
 from integer_tickets.model.quantized import QuantizedTransformer
 from integer_tickets.model.transformer import Transformer, initialise, linear_names
@@ -16,7 +17,7 @@ from integer_tickets.seeds import generator
 from integer_tickets.tickets.masks import dense_masks
 from integer_tickets.training import loop
 from integer_tickets.training.adamw import AdamW
-from integer_tickets.training.loop import Result, Schedule, SoftLabels, predict, score, train
+from integer_tickets.training.loop import Result, Schedule, predict, score, train
 from integer_tickets.training.state import fresh_state, load_state, masked, weights_of
 from tests.model.conftest import CALIBRATION, random_masks, sentences, shape_of, split_of
 
@@ -223,9 +224,9 @@ def test_soft_labels(tmp_path, temperature):
     """The loss of the first step, by hand: hard labels, and the divergence from the teacher at a temperature."""
     model, start = fresh(dropout=0.0)
     start.weights["classifier.weight"].normal_(0, 0.5, generator=torch.Generator().manual_seed(0))
-    teacher = torch.randn(len(TRAIN), 3, generator=torch.Generator().manual_seed(1))
+    teacher = np.random.default_rng(1).standard_normal((len(TRAIN), 3)).astype(np.float32)
     whole = Schedule(1, len(TRAIN), 4096, 0.01, 0.0, 0.0, 0)
-    result = run(tmp_path / "soft", model, start, schedule=whole, soft=SoftLabels(teacher, temperature, 0.3))
+    result = run(tmp_path / "soft", model, start, schedule=whole, soft=Soft(teacher, temperature, 0.3))
     hard = run(tmp_path / "hard", model, start, schedule=whole)
 
     model.load_state_dict(start.weights)
@@ -235,7 +236,7 @@ def test_soft_labels(tmp_path, temperature):
         return x - np.log(np.exp(x).sum(axis=1, keepdims=True))
 
     cross_entropy = -log_softmax(logits)[np.arange(len(TRAIN)), TRAIN.labels].mean()
-    p, q = (log_softmax(x / temperature) for x in (teacher.double().numpy(), logits))
+    p, q = (log_softmax(x / temperature) for x in (teacher.astype(np.float64), logits))
     divergence = (np.exp(p) * (p - q)).sum(axis=1).mean()
     expected = 0.3 * cross_entropy + 0.7 * temperature**2 * divergence
     assert result.history[0]["loss"] == pytest.approx(expected, abs=2e-6)
@@ -250,8 +251,8 @@ def test_every_row_meets_its_own_teacher_and_label(tmp_path, monkeypatch):
         return original(logits, labels, teacher, soft)
 
     monkeypatch.setattr(loop, "_loss", watched)
-    teacher = torch.arange(len(TRAIN), dtype=torch.float32)[:, None].expand(-1, 3)
-    run(tmp_path, *fresh(), soft=SoftLabels(teacher, 2.0, 0.5), until=PER_EPOCH)
+    teacher = np.repeat(np.arange(len(TRAIN), dtype=np.float32)[:, None], 3, 1)
+    run(tmp_path, *fresh(), soft=Soft(teacher, 2.0, 0.5), until=PER_EPOCH)
     assert [met[row] for row in range(len(TRAIN))] == TRAIN.labels.tolist()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
@@ -17,18 +18,30 @@ from integer_tickets.integer.layout import tokenizer_tensors, unpack_tokenizer
 from integer_tickets.integer.tokenizer import Input, Tokenizer
 
 SPLITS = ("train", "selection", "validation", "test")
+CORPUS = "corpus.safetensors"
 PARTS = ("ids", "offsets", "labels")  # of a split
+
+
+@dataclass(frozen=True)
+class Soft:
+    """What a teacher says of the rows of train: logits (rows, classes) float32, the temperature at which they are
+    taken, and the weight of the hard labels beside them."""
+
+    logits: NDArray[np.float32]
+    temperature: float
+    hard: float
 
 
 @dataclass(frozen=True)
 class Corpus:
     """splits: train, selection, validation, and test where there is one; labels: the names of the classes in order;
-    statistics: the content of statistics.json."""
+    statistics: the content of statistics.json; soft: in lessons alone."""
 
     splits: dict[str, Split]
     labels: tuple[str, ...]
     tokenizer: Tokenizer
     statistics: dict[str, Any]
+    soft: Soft | None = None
 
 
 def encode(tokenizer: Tokenizer, texts: Iterable[Input], labels: Iterable[int]) -> Split:
@@ -40,10 +53,7 @@ def encode(tokenizer: Tokenizer, texts: Iterable[Input], labels: Iterable[int]) 
 
 def save_corpus(folder: Path, corpus: Corpus) -> None:
     """Write corpus.safetensors, tokenizer.safetensors and statistics.json (which names the classes) into `folder`."""
-    tensors: dict[str, Any] = {}
-    for name, split in corpus.splits.items():
-        tensors |= _tensors(name, split)
-    write_bytes(folder / "corpus.safetensors", save(tensors))
+    save_splits(folder / CORPUS, corpus)
     tokenizer = corpus.tokenizer
     described = {"kind": tokenizer.kind, "size": tokenizer.size, "positions": tokenizer.positions}
     content = save(tokenizer_tensors(tokenizer), {"tokenizer": json.dumps(described, sort_keys=True)})
@@ -51,30 +61,40 @@ def save_corpus(folder: Path, corpus: Corpus) -> None:
     write_json(folder / "statistics.json", corpus.statistics)
 
 
-def save_unlabelled(folder: Path, unlabelled: Split) -> None:
-    """Write unlabelled.safetensors, which few stages read, beside the rest."""
-    write_bytes(folder / "unlabelled.safetensors", save(_tensors("unlabelled", unlabelled)))
+def save_splits(path: Path, corpus: Corpus) -> None:
+    """Write the splits of a corpus, and what a teacher says of train, as one file."""
+    tensors: dict[str, Any] = {}
+    for name, split in corpus.splits.items():
+        tensors |= _tensors(name, split)
+    if corpus.soft is not None:
+        tensors |= {f"soft.{name}": np.asarray(value, np.float32) for name, value in vars(corpus.soft).items()}
+    write_bytes(path, save(tensors))
 
 
-def load_unlabelled(folder: Path) -> Split:
-    """Texts whose labels, all -1, are not known; maybe none."""
-    path = folder / "unlabelled.safetensors"
+def save_texts(folder: Path, name: str, split: Split) -> None:
+    """Write NAME.safetensors, unlabelled texts that few stages read, beside the rest."""
+    write_bytes(folder / f"{name}.safetensors", save(_tensors(name, split)))
+
+
+def load_texts(folder: Path, name: str) -> Split:
+    """Texts whose labels, all -1, are not known; maybe none. name: unlabelled, or lessons."""
+    path = folder / f"{name}.safetensors"
     try:
-        return _split("unlabelled", _load(path)[0])
+        return _split(name, _load(path)[0])
     except KeyError as error:
         raise UserError(f"{path}: not unlabelled text (no {error})") from None
 
 
-def load_corpus(folder: Path) -> Corpus:
-    """Read what `save_corpus` wrote. A missing or foreign file is a UserError that names it."""
+def load_corpus(folder: Path, lessons: Path | None = None) -> Corpus:
+    """Read what `save_corpus` wrote, or with the splits of `lessons`. A missing or foreign file is a UserError."""
     statistics = read_json(folder / "statistics.json")
-    tensors, _ = _load(folder / "corpus.safetensors")
+    tensors, _ = _load(lessons or folder / CORPUS)
     pieces, metadata = _load(folder / "tokenizer.safetensors")
     try:
         splits = {name: _split(name, tensors) for name in SPLITS if f"{name}.labels" in tensors}
         described = json.loads(metadata["tokenizer"])
         tokenizer = unpack_tokenizer(described, described["positions"], pieces)
-        return Corpus(splits, tuple(statistics["labels"]), tokenizer, statistics)
+        return Corpus(splits, tuple(statistics["labels"]), tokenizer, statistics, _soft(tensors))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder}: not a prepared corpus ({type(error).__name__}: {error})") from None
 
@@ -85,6 +105,12 @@ def _tensors(name: str, split: Split) -> dict[str, Any]:
 
 def _split(name: str, tensors: dict[str, Any]) -> Split:
     return Split(*(tensors[f"{name}.{part}"] for part in PARTS))
+
+
+def _soft(tensors: dict[str, Any]) -> Soft | None:
+    if "soft.logits" not in tensors:
+        return None
+    return Soft(tensors["soft.logits"], float(tensors["soft.temperature"]), float(tensors["soft.hard"]))
 
 
 def _load(path: Path) -> tuple[dict[str, Any], dict[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import numpy as np
 
 from integer_tickets.data.batches import Split
 from integer_tickets.data.splits import word_runs
-from integer_tickets.integer.tokenizer import UNKNOWN, Tokenizer
+from integer_tickets.integer.tokenizer import UNKNOWN, Input, Tokenizer
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -56,6 +57,15 @@ def statistics(
 
 def text_columns(frame: DataFrame) -> list[str]:
     return [column for column in ("text", "text2") if column in frame]
+
+
+def frame_of(texts: Sequence[Input]) -> DataFrame:
+    """The inverse of `texts_of`."""
+    import pandas as pd
+
+    pairs = [text if isinstance(text, tuple) else (text,) for text in texts]
+    columns = ["text", "text2"][: len(pairs[0]) if pairs else 1]
+    return pd.DataFrame(pairs, columns=columns, dtype=str)
 
 
 def texts_of(frame: DataFrame) -> list[Any]:

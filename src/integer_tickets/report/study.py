@@ -51,6 +51,11 @@ class Study:
         return "test" if "test" in self.statistics["splits"] else "validation"
 
     @property
+    def taught(self) -> bool:
+        """Whether all students learn what the teacher says, not only those of the stage distill."""
+        return self.params.train.lessons != "artifacts/data/corpus.safetensors"
+
+    @property
     def ladders(self) -> list[tuple[str, str]]:
         """Attention and variant of each ladder that there is, in the order of the grid."""
         grid, dense = self.params.grid, self.accuracies(stage="train_dense")

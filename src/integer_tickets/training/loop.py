@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from integer_tickets.data.batches import Split, distinct, epoch_batches, evaluation_batches, pad
+from integer_tickets.data.corpus import Soft
 from integer_tickets.errors import UserError
 from integer_tickets.model.transformer import Transformer
 from integer_tickets.seeds import generator
@@ -47,15 +48,6 @@ class Schedule:
         return self.lr * min((step + 1) / rising, (steps - step) / max(1, steps - rising), 1.0)
 
 
-@dataclass(frozen=True)
-class SoftLabels:
-    """Teacher logits for the rows of train, and how they are mixed with the hard labels (Hinton, arXiv 1503.02531)."""
-
-    logits: Tensor  # (rows, classes) float32
-    temperature: float
-    hard: float  # weight of the hard labels
-
-
 @dataclass
 class Result:
     """The trained model: the epoch best on the selection split, and one history row per epoch."""
@@ -76,7 +68,7 @@ def train(
     *,
     keep_at: int | None = None,
     until: int | None = None,
-    soft: SoftLabels | None = None,
+    soft: Soft | None = None,
     label: str = "train",
 ) -> Result:
     """Train from `start` to the end of the schedule and return the epoch that is best on the selection split.
@@ -85,7 +77,8 @@ def train(
     epoch a checkpoint goes to `work`; a later call with the same `work` continues there. With `keep_at` the state
     after that many steps is left in `work / "rewind.safetensors"`; with `until` the run ends after that many steps.
     Batches differ in sentences; the loss of each is divided by their mean number, so that every sentence of an epoch
-    weighs the same. Several processes share the sentences of a batch and add up their gradients.
+    weighs the same. Several processes share the sentences of a batch and add up their gradients. soft: what a teacher
+    says of the rows of train, mixed with their labels (Hinton et al., arXiv 1503.02531).
     Raises UserError where a rewind point lies beyond the schedule, and where the loss is no longer finite.
     """
     device = next(model.parameters()).device
@@ -125,7 +118,7 @@ def train(
                     logits = model(ids, counts, rows).float()
             except UserError as error:  # a grid that has no integers any more
                 raise UserError(f"{label}, step {step}: {error}; lower the learning rate") from None
-            teacher = None if soft is None else soft.logits[torch.from_numpy(indices[own])].to(device)
+            teacher = None if soft is None else torch.from_numpy(soft.logits[indices[own]]).to(device)
             loss = _loss(logits, labels, teacher, soft) / sentences
             loss.backward()
             processes.add_up(optimizer.gathered())
@@ -191,7 +184,7 @@ def score(model: Transformer, split: Split) -> tuple[float, float]:
     return accuracy, F.cross_entropy(logits.double(), labels).item()
 
 
-def _loss(logits: Tensor, labels: Tensor, teacher: Tensor | None, soft: SoftLabels | None) -> Tensor:
+def _loss(logits: Tensor, labels: Tensor, teacher: Tensor | None, soft: Soft | None) -> Tensor:
     """The sum over sentences."""
     hard = F.cross_entropy(logits, labels, reduction="sum")
     if teacher is None or soft is None:
