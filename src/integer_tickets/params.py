@@ -268,6 +268,7 @@ class Distill(Block):
 
 
 class Teacher(Shape):
+    pretrained: str
     epochs: Count
     lr: Positive
     seed: Natural

@@ -1,0 +1,176 @@
+"""A teacher that comes with knowledge: any encoder or classifier of Hugging Face, fine-tuned on the labels."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from integer_tickets.data.batches import Split, epoch_batches, evaluation_batches, pad
+from integer_tickets.errors import UserError
+from integer_tickets.seeds import generator, seed_for
+from integer_tickets.training.loop import Result, Schedule
+from integer_tickets.training.state import State, Weights, load_state, save_state
+
+Texts = Sequence[str] | Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A model (ids, mask) -> logits of the task's classes, and its own tokenizer."""
+
+    model: Any
+    tokenizer: Any
+
+    def encode(self, texts: Texts, labels: NDArray[np.int64], longest: int) -> Split:
+        """Texts, or pairs of them, as this tokenizer reads them, at most `longest` tokens each."""
+        columns = [list(texts)] if not len(texts) or isinstance(texts[0], str) else list(zip(*texts, strict=True))
+        rows: list[list[int]] = []
+        for begin in range(0, len(texts), 10_000):
+            part = [list(column[begin : begin + 10_000]) for column in columns]
+            rows += self.tokenizer(*part, truncation=True, max_length=longest)["input_ids"]
+        ids = np.fromiter((i for row in rows for i in row), np.int32)
+        return Split(ids, np.cumsum([0, *map(len, rows)], dtype=np.int64), labels)
+
+    def save(self, folder: Path) -> None:
+        """In the form of Hugging Face, without the name under which it was loaded."""
+        self.model.config._name_or_path = ""
+        self.model.save_pretrained(folder)
+        self.tokenizer.name_or_path = ""
+        self.tokenizer.save_pretrained(folder)
+
+    def logits(self, split: Split, indices: NDArray[np.integer]) -> torch.Tensor:
+        ids, counts = pad(split, indices)
+        mask = np.arange(ids.shape[1]) < counts[:, None]
+        ids[~mask] = self.tokenizer.pad_token_id
+        device = self.model.device
+        arrays = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask.astype(np.int64))}
+        found: torch.Tensor = self.model(**{name: array.to(device) for name, array in arrays.items()}).logits
+        return found.float()
+
+
+def load(name: str, classes: int, seed: int, device: str) -> Pretrained:
+    """The model of a hub id or a local folder; a head of its own is drawn from the seed unless it has one that fits.
+
+    Raises UserError where transformers is missing or there is no such model.
+    """
+    try:
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+        from transformers.utils import logging
+    except ImportError:
+        raise UserError("teacher.pretrained needs transformers: pip install 'integer-tickets[huggingface]'") from None
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    torch.manual_seed(seed_for("teacher", seed))
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            name, num_labels=classes, ignore_mismatched_sizes=True, dtype=torch.float32
+        )
+    except (OSError, ValueError, KeyError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise UserError(f"teacher.pretrained = {name!r}: no such model on the hub or in a folder ({said})") from None
+    return Pretrained(model.to(device), tokenizer)
+
+
+def fine_tune(teacher: Pretrained, train_split: Split, selection: Split, schedule: Schedule, work: Path) -> Result:
+    """Train all of it on the labels; the epoch best on selection is what the model holds in the end.
+
+    After every epoch a checkpoint goes to `work`, where a later call goes on.
+    """
+    model, checkpoint = teacher.model, work / "checkpoint.safetensors"
+    named = dict(model.named_parameters())
+    result, first_epoch = Result({}, 0), 0
+    groups = [
+        {"params": [p for name, p in named.items() if (p.ndim > 1) == decays], "weight_decay": decay}
+        for decays, decay in ((True, schedule.weight_decay), (False, 0.0))
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=schedule.lr, betas=(0.9, 0.98))
+    orders = [generator("teacher order", schedule.seed, epoch) for epoch in range(schedule.epochs)]
+    batches = [epoch_batches(train_split.lengths, schedule.batch, schedule.tokens, order) for order in orders]
+    steps, step = sum(map(len, batches)), 0
+    if checkpoint.exists():
+        state, best, progress = load_state(checkpoint)
+        _restore(named, optimizer, state)
+        result, step, first_epoch = Result(best, progress["epoch"], progress["history"]), state.step, progress["done"]
+    bar = tqdm(total=steps, initial=step, desc="teacher", unit="step", disable=None, leave=False)
+    for epoch in range(first_epoch, schedule.epochs):
+        model.train()
+        total = 0.0
+        for indices in batches[epoch]:
+            torch.manual_seed(seed_for("teacher dropout", schedule.seed, step))
+            for group in optimizer.param_groups:
+                group["lr"] = schedule.rate(step, steps)
+            with torch.autocast(model.device.type, torch.bfloat16, enabled=schedule.autocast):
+                logits = teacher.logits(train_split, indices)
+            loss = F.cross_entropy(logits, torch.from_numpy(train_split.labels[indices]).to(logits.device))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.item()
+            step += 1
+            bar.update()
+        accuracy, cross_entropy = _score(predict(teacher, selection, schedule.autocast), selection)
+        if not np.isfinite(total + cross_entropy):
+            raise UserError(f"teacher: the loss is no longer finite at step {step}; lower teacher.lr")
+        row = {
+            "epoch": epoch + 1, "step": step, "loss": round(total / len(batches[epoch]), 6),
+            "lr": schedule.rate(step - 1, steps), "selection_accuracy": round(accuracy, 6),
+            "selection_loss": round(cross_entropy, 6),
+        }  # fmt: skip
+        best_yet = max((past["selection_accuracy"] for past in result.history), default=-1.0)
+        result.history.append(row)
+        if row["selection_accuracy"] > best_yet:
+            result.weights, result.epoch = _copies({name: p.detach() for name, p in named.items()}), epoch + 1
+        progress = {"epoch": result.epoch, "history": result.history, "done": epoch + 1}
+        save_state(checkpoint, _state(named, optimizer, step), result.weights, progress)
+    bar.close()
+    model.load_state_dict(result.weights, strict=False)
+    return replace(result, weights={})
+
+
+@torch.no_grad()
+def predict(teacher: Pretrained, split: Split, autocast: bool) -> NDArray[np.float32]:
+    """Logits (rows, classes) of every row, in the order of the split."""
+    teacher.model.eval()
+    logits: NDArray[np.float32] | None = None
+    for indices in tqdm(evaluation_batches(split.lengths, 4096), desc="teacher", disable=None, leave=False):
+        with torch.autocast(teacher.model.device.type, torch.bfloat16, enabled=autocast):
+            part = teacher.logits(split, indices).cpu().numpy()
+        if logits is None:
+            logits = np.empty((len(split), part.shape[1]), np.float32)
+        logits[indices] = part
+    assert logits is not None
+    return logits
+
+
+def _score(logits: NDArray[np.float32], split: Split) -> tuple[float, float]:
+    labels = torch.from_numpy(split.labels)
+    loss = F.cross_entropy(torch.from_numpy(logits).double(), labels).item()
+    return float((logits.argmax(1) == split.labels).mean()), loss
+
+
+def _state(named: Mapping[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer, step: int) -> State:
+    first, second = (
+        _copies({name: optimizer.state[p][part] for name, p in named.items()}) for part in ("exp_avg", "exp_avg_sq")
+    )
+    return State(step, _copies({name: p.detach() for name, p in named.items()}), first, second)
+
+
+def _restore(named: Mapping[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer, state: State) -> None:
+    for name, parameter in named.items():
+        parameter.data.copy_(state.weights[name])
+        moments = {"exp_avg": state.first[name], "exp_avg_sq": state.second[name]}
+        optimizer.state[parameter] = {
+            "step": torch.tensor(float(state.step)),
+            **{part: moment.to(parameter.device, copy=True) for part, moment in moments.items()},
+        }
+
+
+def _copies(tensors: Mapping[str, torch.Tensor]) -> Weights:
+    return {name: tensor.to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}

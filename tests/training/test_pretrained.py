@@ -1,0 +1,79 @@
+"""A pretrained teacher: fine-tuned by its own tokenizer, the same after it was killed, kept without its origin."""
+
+import json
+
+import numpy as np
+import pytest
+
+from integer_tickets.errors import UserError
+from integer_tickets.training import pretrained
+from integer_tickets.training.loop import Schedule
+
+transformers = pytest.importorskip("transformers")
+
+TEXTS = [f"{'good' if i % 2 else 'bad'} film number{' very' * (i % 5)}" for i in range(64)]
+LABELS = np.arange(64) % 2
+SCHEDULE = Schedule(3, 4, 4096, 0.02, 0.1, 0.01, 0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A BERT encoder of 8 numbers a token, as its makers save one."""
+    folder = tmp_path_factory.mktemp("bert")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "film", "number", "very"]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    transformers.BertTokenizerFast(vocab={word: i for i, word in enumerate(words)}).save_pretrained(folder)
+    config = transformers.BertConfig(
+        vocab_size=len(words), hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        max_position_embeddings=32,
+    )  # fmt: skip
+    transformers.BertModel(config).save_pretrained(folder)
+    return folder
+
+
+def trained(folder, work, monkeypatch=None):
+    own = pretrained.load(str(folder), 2, 0, "cpu")
+    splits = own.encode(TEXTS[:48], LABELS[:48], 16), own.encode(TEXTS[48:], LABELS[48:], 16)
+    return own, pretrained.fine_tune(own, *splits, SCHEDULE, work), pretrained.predict(own, splits[1], False)
+
+
+def test_a_teacher_learns_and_goes_on_where_it_was_killed(folder, tmp_path, monkeypatch):
+    own, result, logits = trained(folder, tmp_path / "whole")
+    assert (logits.argmax(1) == LABELS[48:]).all() and len(result.history) == 3
+
+    class Killed(Exception):
+        pass
+
+    original, saved = pretrained.save_state, []
+
+    def killed(path, *rest):
+        original(path, *rest)
+        saved.append(path)
+        if len(saved) == 2:
+            raise Killed
+
+    monkeypatch.setattr(pretrained, "save_state", killed)
+    with pytest.raises(Killed):
+        trained(folder, tmp_path / "killed")
+    monkeypatch.setattr(pretrained, "save_state", original)
+    _, again, same = trained(folder, tmp_path / "killed")
+    assert again.history == result.history and (same == logits).all()
+    own.save(tmp_path / "kept")
+    for file in (tmp_path / "kept").glob("*.json"):
+        assert str(folder) not in file.read_text()
+    kept = pretrained.load(str(tmp_path / "kept"), 2, 1, "cpu")
+    assert (pretrained.predict(kept, kept.encode(TEXTS[48:], LABELS[48:], 16), False) == logits).all()
+    assert json.loads((tmp_path / "kept" / "config.json").read_text())["architectures"] == [
+        "BertForSequenceClassification"
+    ]
+
+
+def test_pairs_are_two_segments_and_long_texts_end(folder):
+    own = pretrained.load(str(folder), 2, 0, "cpu")
+    split = own.encode([("good film", "bad film"), ("very " * 40, "bad")], np.zeros(2, np.int64), 12)
+    assert split.lengths.tolist() == [7, 12]
+
+
+def test_a_model_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"teacher\.pretrained = .*: no such model on the hub or in a folder"):
+        pretrained.load(str(tmp_path / "nowhere"), 2, 0, "cpu")
