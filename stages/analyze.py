@@ -24,6 +24,7 @@ from integer_tickets.information.robustness import (
     synonyms_of_the_language,
     typos,
 )
+from integer_tickets.information.synonyms import synonyms_of_english
 from integer_tickets.integer import artefact, torch_engine
 from integer_tickets.integer.artefact import Artefact
 from integer_tickets.integer.engines import text_logits
@@ -153,16 +154,17 @@ def _texts(headline: str, params: Params) -> list[str]:
 
 
 def _flips(ticket: Artefact, texts: list[str], corpus: Corpus, params: Params) -> Iterator[Row]:
-    """How many of the texts no slip of the pen and, in the built-in language, no synonym can flip."""
+    """How many of the texts no slip of the pen and no synonym can flip; no synonyms where no text has any."""
     if not texts:
         return
 
     def logits(every: Any) -> Any:
         return text_logits(ticket.network, ticket.tokenizer, every)
 
+    builtin = corpus.statistics["corpus"] == "builtin"
+    synonyms = synonyms_of_the_language(params.language.vocabulary) if builtin else synonyms_of_english()
     kinds: dict[str, Callable[[str], list[str]]] = {"typos": typos}
-    if corpus.statistics["corpus"] == "builtin":
-        synonyms = synonyms_of_the_language(params.language.vocabulary)
+    if any(substitutions(text, synonyms) for text in texts):
         kinds["synonyms"] = lambda text: substitutions(text, synonyms)
     unit = ticket.network.logit_multiplier / 2.0**ticket.network.logit_shift
     for kind, changes in kinds.items():

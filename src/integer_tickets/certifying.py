@@ -10,24 +10,26 @@ from integer_tickets.errors import UserError
 from integer_tickets.information.certificates import Certificate, certificate, length_of, numbers_of
 from integer_tickets.integer.artefact import load
 from integer_tickets.integer.engines import text_logits
+from integer_tickets.params import Certify
 
 
 def certify(
-    file: Path, data: Path, text: Sequence[str], label: str, unit: str, group: str, delta: float,
+    file: Path, data: Path, text: Sequence[str], label: str, group: str, settings: Certify,
     prior: Path | None = None,
 ) -> Certificate:  # fmt: skip
     """Run the ticket on every row of `data` and bound its true error.
 
-    text: one column, or two for pairs; label: names of the ticket's classes, or their numbers from 0; unit: with
-    `text`, rows whose first column is part of a longer one count as one, with `group` those of the same entry in the
-    column `group`; prior: a ticket found on other data, beside which only what differs is counted.
+    text: one column, or two for pairs; label: names of the ticket's classes, or their numbers from 0; settings.unit:
+    with `text`, rows whose first column is part of a longer one count as one, with `group` those of the same entry in
+    the column `group`; prior: a ticket found on other data, beside which only what differs is counted.
     Raises UserError where a file, a column or a label is not what the ticket needs.
     """
     ticket = load(file)
     if not data.is_file():
         raise UserError(f"{data}: no such file")
     rows = load_file(data)
-    for column in (*text, label, *([group] if unit == "group" else [])):
+    grouped = settings.unit == "group"
+    for column in (*text, label, *([group] if grouped else [])):
         if column not in rows.column_names:
             raise UserError(f"{data}: no column {column!r}; there are {', '.join(rows.column_names)}")
     if len(rows) == 0:
@@ -47,5 +49,5 @@ def certify(
     earlier = None if prior is None else load(prior)
     beside = None if earlier is None else (earlier.network, earlier.tokenizer)
     bits, symmetry = length_of(ticket.network, ticket.tokenizer, beside)
-    units = numbers_of(columns[0], rows[group] if unit == "group" else None, unit)
-    return certificate(predicted != labels, labels, units, bits["total"], symmetry, delta, unit)
+    units = numbers_of(columns[0], rows[group] if grouped else None, settings.unit)
+    return certificate(predicted != labels, labels, units, bits["total"], symmetry, settings)

@@ -131,6 +131,9 @@ def _parser() -> argparse.ArgumentParser:
         "one entry in the column --group (default: row)",
     )
     certify.add_argument("--group", default="group", metavar="COLUMN", help="with --unit group (default: group)")
+    certify.add_argument(
+        "--clusters", type=int, default=1, metavar="N", help="units that may hang together, for a second bound"
+    )
     certify.add_argument("--delta", type=float, default=0.05, help="the probability of being wrong (default: 0.05)")
     certify.add_argument(
         "--prior", type=Path, metavar="FILE", help="a ticket found on other data: only what differs from it counts"
@@ -260,15 +263,18 @@ def _described(facts: dict[str, Any]) -> Iterator[str]:
 def _certify(arguments: argparse.Namespace) -> int:
     from integer_tickets.certifying import certify
     from integer_tickets.information.certificates import explained
+    from integer_tickets.params import Certify
 
     if not 0 < arguments.delta < 1:
         raise UserError(f"--delta {arguments.delta}: expected a number between 0 and 1")
+    if arguments.clusters < 1:
+        raise UserError(f"--clusters {arguments.clusters}: expected a number from 1")
     if len(arguments.text) > 2:
         raise UserError("--text: expected one column, or two for pairs")
     columns, prior = (arguments.text, arguments.label), arguments.prior
-    unit = (arguments.unit, arguments.group)
-    found = certify(arguments.file, arguments.data, *columns, *unit, arguments.delta, prior)
-    for line in explained(found, prior is not None):
+    settings = Certify(delta=arguments.delta, unit=arguments.unit, clusters=arguments.clusters)
+    found = certify(arguments.file, arguments.data, *columns, arguments.group, settings, prior)
+    for line in explained(found, settings.clusters, prior is not None):
         print(line)
     return 0
 

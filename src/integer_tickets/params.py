@@ -306,6 +306,7 @@ class Analyze(Block):
 class Certify(Block):
     delta: Fraction
     unit: Literal["row", "text", "group"]
+    clusters: Count
 
 
 class Benchmark(Block):

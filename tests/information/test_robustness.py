@@ -14,6 +14,7 @@ from integer_tickets.information.robustness import (
     synonyms_of_the_language,
     typos,
 )
+from integer_tickets.information.synonyms import synonyms_of_english
 from integer_tickets.integer.conformance import KIT, TICKET
 from integer_tickets.integer.ticket import load
 from integer_tickets.params import load_params
@@ -77,3 +78,11 @@ def test_intervals_of_a_share():
     assert share_interval(10, 10, 0.95) == pytest.approx((0.6915, 1), abs=1e-4)
     low, high = share_interval(30, 100, 0.9)
     assert low < 0.3 < high and high - low < 0.17
+
+
+def test_english_synonyms_are_words_each_in_one_group():
+    synonyms = synonyms_of_english()
+    assert synonyms["film"] == ["movie", "picture"] and "film" in synonyms["movie"]
+    assert all(word.isalpha() and word.islower() for word in synonyms)
+    assert all(word in synonyms[other] for word, others in synonyms.items() for other in others)
+    assert substitutions("a big film", synonyms) == ["a large film", "a big movie", "a big picture"]

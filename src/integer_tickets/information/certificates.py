@@ -22,6 +22,7 @@ from integer_tickets.information.symmetry import symmetry_bits
 from integer_tickets.information.ticket_code import Ticket, code_bits
 from integer_tickets.integer.network import IntegerNetwork
 from integer_tickets.integer.tokenizer import Tokenizer
+from integer_tickets.params import Certify
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,9 @@ class Certificate:
     """`error` is the true error at most, with probability 1 - delta over samples of `n` independent units.
 
     risk: mean loss of the units; commonest: that of a classifier that always names their commonest class. bits: of the
-    code, `symmetry` of them regained. occam, maurer and square_root are other forms of the bound; description_length:
-    bits a label of code and corrections.
+    code, `symmetry` of them regained. occam, maurer and square_root are other forms of the bound; clustered: the first
+    of them if the units hang together in clusters as large as the settings fear; description_length: bits a label of
+    code and corrections.
     """
 
     unit: str
@@ -45,6 +47,7 @@ class Certificate:
     occam: float
     maurer: float
     square_root: float
+    clustered: float
     description_length: float
 
     @property
@@ -81,12 +84,13 @@ def losses_of(wrong: NDArray[np.bool_], number: NDArray[np.int64]) -> NDArray[np
 
 def certificate(
     wrong: NDArray[np.bool_], labels: NDArray[np.integer], number: NDArray[np.int64], bits: float, symmetry: float,
-    delta: float, unit: str,
+    settings: Certify,
 ) -> Certificate:  # fmt: skip
     """From the errors and labels of rows, and the number of each row's unit, whose loss is the mean over its rows.
 
     Where all losses are 0 or 1, by the exact tail of the binomial.
     """
+    delta = settings.delta
     losses = losses_of(wrong, number)
     n, risk, counted = len(losses), float(losses.mean()), bits - symmetry
     counts = np.bincount(labels)
@@ -96,8 +100,9 @@ def certificate(
     error = binomial_tail(round(losses.sum()), n, counted, delta) if whole else kl_form
     length = description_length(losses.sum(), n, counted, max(2, len(counts)))
     return Certificate(
-        unit, n, len(labels), risk, commonest, bits, symmetry, delta, error, kl_form,
-        maurer(risk, n, counted, delta), square_root(risk, n, counted, delta), length,
+        settings.unit, n, len(labels), risk, commonest, bits, symmetry, delta, error, kl_form,
+        maurer(risk, n, counted, delta), square_root(risk, n, counted, delta),
+        occam(risk, max(1, n // settings.clusters), counted, delta), length,
     )  # fmt: skip
 
 
@@ -118,7 +123,7 @@ def through_a_teacher(
     return min(1.0, apart + held_out(teacher_wrong, delta / 2)), apart
 
 
-def explained(own: Certificate, prior: bool = False) -> list[str]:
+def explained(own: Certificate, clusters: int = 1, prior: bool = False) -> list[str]:
     """A certificate and its assumptions in plain words, a sentence a line; prior: the code is beside such a ticket."""
     unit = {
         "row": "row",
@@ -134,6 +139,7 @@ def explained(own: Certificate, prior: bool = False) -> list[str]:
         f"Code and corrections take {own.description_length:.3f} bits a label.",
         f"Always naming the commonest class errs on {100 * own.commonest:.2f} % of them; the bound {verdict}.",
         "Assumed: the examples were drawn independently, from what new texts are drawn from.",
+        *([f"If {clusters} of them hang together, at most {100 * own.clustered:.2f} %."] if clusters > 1 else []),
         *(shared if prior else []),
         "Counted: all that decodes the ticket, its vocabulary too, unless a hash or the built-in language fixes that.",
         "Not counted, as the bound holds for all tickets at once: epochs, levels, a teacher, how many were tried.",

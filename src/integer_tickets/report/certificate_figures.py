@@ -16,7 +16,7 @@ WEIGHT_LINES = {"int8": "-", "int4": "--", "int3": "-.", "ternary": ":"}
 
 def pictures(study: Study) -> list[Picture]:
     """Those that a study has."""
-    rows = study.tables["certificates"]
+    rows = study.certified
     found = [
         Picture(
             "code_parts", "Where the bits of a code are",
@@ -28,7 +28,7 @@ def pictures(study: Study) -> list[Picture]:
             "bounds", "Bounds against the length of the code",
             "The further down and left, the better; a bound from the code is worth something below the dotted line, "
             "and near the white marks, which are errors on held-out texts.",
-            _bounds(rows), lambda frame: bounds(frame, study),
+            _bounds(study.tables["certificates"]), lambda frame: bounds(frame, study),
         ),
         Picture(
             "description", "Bits a label, and accuracy, against density",
@@ -103,18 +103,25 @@ def bounds(frame: pd.DataFrame, study: Study) -> Figure:
     figure = Figure(figsize=(7.6, 4.4), layout="constrained")
     axes = figure.subplots()
     for attention, own in frame.groupby("attention", sort=False):
+        name = str(attention) or "bag of words"
+        colour, marker = COLOURS.get(name, GREY), MARKERS.get(name, "X")
         for column, face, text in (
-            ("error", COLOURS[str(attention)], "at most, by the code"),
+            ("error", colour, "at most, by the code"),
             ("held_out_error", "#bbbbbb", f"at most, by {study.split}"),
             ("held_out_risk", "white", f"error on {study.split}"),
         ):
             axes.plot(
-                own["kbit"], 100 * own[column], MARKERS[str(attention)], color=COLOURS[str(attention)],
-                markerfacecolor=face, label=f"{attention}: {text}",
-            )  # fmt: skip
+                own["kbit"], 100 * own[column], marker, color=colour, markerfacecolor=face, label=f"{name}: {text}"
+            )
     bag = study.accuracies(stage="baseline", role="tfidf")
     if len(bag):
-        axes.axhline(100 * (1 - bag["mean"].iloc[0]), color=GREY, lw=1, ls=(0, (6, 3)), label="bag of words: error")
+        axes.axhline(
+            100 * (1 - bag["mean"].iloc[0]),
+            color=GREY,
+            lw=1,
+            ls=(0, (6, 3)),
+            label="TF-IDF: error",
+        )
     axes.axhline(50, color=GREY, lw=0.8, ls=":", label="a coin")
     size_axis(axes)
     axes.set_xlabel("code length, kbit (log scale)")

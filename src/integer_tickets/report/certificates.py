@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from integer_tickets.information.bag_of_words import PLACES
 from integer_tickets.report.study import Study
 from integer_tickets.report.tables import Table, percent
 
@@ -17,6 +18,7 @@ KNOWN = {"initial": "first weights", "rewind": "rewind point", "seed": "other se
 def certificates(study: Study) -> Iterator[str]:
     rows = study.tables["certificates"]
     own = study.params.certify
+    bag = rows[rows["stage"] == "baseline"]
     n, delta = int(rows["n"].iloc[0]), own.delta
     prior = study.params.train.prior
     unit = {
@@ -37,6 +39,18 @@ def certificates(study: Study) -> Iterator[str]:
             "counted: that is honest if it was found without these texts."
         )
     yield table(rows, study.split).markdown()
+    if own.clusters > 1:
+        best = rows.sort_values("clustered").iloc[0]
+        yield (
+            f"If as many as {own.clusters} {unit} hang together, the lowest bound is that of `{best['name']}`, "
+            f"{percent(best['clustered'])} %: the numbers above stand or fall with independence."
+        )
+    if len(bag):
+        yield (
+            f"*bag of words* is the simplest ticket for such a table: {round(bag['density'].iloc[0] * PLACES)} hashed "
+            "words that vote for or against, against a threshold."
+        )
+    rows = study.certified
     if "apart" in rows:
         yield _fidelity(rows.dropna(subset="apart"), study)
     told, names = rows[rows["error"] < rows["commonest"]], rows["name"].nunique()
@@ -102,7 +116,7 @@ def table(rows: pd.DataFrame, split: str) -> Table:
     body = []
     for name, group in rows.groupby("name", sort=False):
         mean = group.mean(numeric_only=True)
-        kilobits = [f"{mean[f'bits_{part}'] / 1000:.1f}" for part in SHOWN]
+        kilobits = ["" if pd.isna(mean[f"bits_{part}"]) else f"{mean[f'bits_{part}'] / 1000:.1f}" for part in SHOWN]
         body.append([
             str(name), f"{(mean['bits'] - mean['symmetry']) / 1000:.1f}", *kilobits,
             f"{mean['description_length']:.3f}", percent(mean["risk"]), percent(mean["error"]),

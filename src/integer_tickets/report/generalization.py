@@ -36,7 +36,7 @@ OF_LAYER = {
 def networks(study: Study) -> pd.DataFrame:
     """A row for each integer network: its measures, and the gap: error on held-out texts less that on those seen."""
     keys = ["name", "seed"]
-    rows = study.tables["certificates"].drop_duplicates(keys).set_index(keys)
+    rows = study.certified.drop_duplicates(keys).set_index(keys)
     found = rows[list(OF_CODE)].assign(gap=rows["held_out_risk"] - rows["risk"])
     told = study.tables["information"]
     told = told[told["layer"] == "pooled"]

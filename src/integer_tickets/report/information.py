@@ -32,6 +32,10 @@ FLIPS = {
     "margin_safe_from_typos": "margin where safe from slips",
     "margin_flipped_by_typos": "margin where not",
 }
+_SYNONYMS = {
+    True: "words of the built-in language that never change a score",
+    False: "one word in place of another of a short fixed table of English words that judge nothing",
+}
 SHARES = ("nearest_mean", "attention_pass_through", "attention_zero_rate", *list(FLIPS)[:4])
 
 
@@ -69,7 +73,7 @@ def information(study: Study) -> Iterator[str]:
         yield (
             f"By enumeration, on {texts} texts: the share whose label none of all single slips of the pen (a letter "
             "left out, wrong, put in, or two swapped) can flip, and the share of slips that do; the same for synonyms, "
-            "words of the built-in language that never change a score. Margins, in logits, of texts that are safe from "
+            f"{_SYNONYMS[study.statistics['corpus'] == 'builtin']}. Margins, in logits, of texts that are safe from "
             "slips and of those that are not."
         )
         yield flips_table(flips).markdown()

@@ -56,6 +56,12 @@ class Study:
         return self.params.train.lessons != "artifacts/data/corpus.safetensors"
 
     @property
+    def certified(self) -> pd.DataFrame:
+        """The certificates of integer networks, without that of the bag of words."""
+        rows = self.tables["certificates"]
+        return rows[rows["stage"] != "baseline"]
+
+    @property
     def ladders(self) -> list[tuple[str, str]]:
         """Attention and variant of each ladder that there is, in the order of the grid."""
         grid, dense = self.params.grid, self.accuracies(stage="train_dense")
