@@ -225,6 +225,7 @@ def shape_arguments(
         "attention": attention,
         "biases": params.model.biases,
         "places": params.model.places,
+        "post_norm": params.model.post_norm,
         "signed": params.model.signed,
         "kernel": params.runtime.kernel,
         "isa": params.runtime.isa,

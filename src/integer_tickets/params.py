@@ -195,6 +195,7 @@ class Shape(Block):
 class Model(Shape):
     biases: bool
     places: bool
+    post_norm: bool
     signed: bool
     power_of_two: bool
     per_channel: bool

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from integer_tickets.integer.network import (
+    Bypass,
     Inhibitor,
     IntegerNetwork,
     Layer,
@@ -30,6 +31,7 @@ SHAPES = [
     {"bits": 3, "d": 33, "heads": 1, "positions": 1, "layers": 3, "vocabulary": 1},
     {"bits": 8, "layers": 0},
     {"bits": 4, "sizes": [(1, 3, 5), (4, 8, 48), (3, 1, 1)]},
+    {"bits": 4, "d": 18, "heads": 2, "post_norm": True},
 ]
 
 
@@ -100,6 +102,15 @@ def _extreme_attention(rng, kind, heads, head_width) -> Inhibitor | Softmax:
     return Inhibitor(multiplier, offset, rng.integers(0, 31, heads).astype(np.int32), gain, kind == "inhibitor")
 
 
+def _bypass(rng, d: int, extreme: bool) -> Bypass:
+    """Gains and offsets as of a trained network, or the largest."""
+    if extreme:
+        gain, offset = rng.choice([-32767, -1, 0, 1, 32767], (2, d))
+    else:
+        gain, offset = rng.integers(-20, 200, d), rng.integers(-3000, 3000, d)
+    return Bypass(gain.astype(np.int32), offset.astype(np.int32))
+
+
 def build_network(
     seed: int,
     attention: str = "inhibitor",
@@ -114,6 +125,7 @@ def build_network(
     density: float | None = None,
     extreme: bool = False,
     sizes: list[tuple[int, int, int]] | None = None,
+    post_norm: bool = False,
 ) -> IntegerNetwork:
     """A random network; attention is `inhibitor` (signed), `unsigned` or `softmax`.
 
@@ -133,7 +145,8 @@ def build_network(
                 inputs = {"output": 40, "down": 90}.get(name, 20)
                 high = min(role.high - role.zero, 20000) if role.high > 255 else role.high - role.zero
                 linears[name] = _calibrated(rng, shape, bits, density, inputs, high, role.zero)
-        made.append(Layer(**linears, attention=own))
+        past = [_bypass(rng, d, extreme) if post_norm else None for _ in range(2)]
+        made.append(Layer(**linears, attention=own, attention_bypass=past[0], hidden_bypass=past[1]))
     classifier = (
         _extreme(rng, (classes, d), bits, 128, 0)
         if extreme

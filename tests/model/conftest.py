@@ -60,7 +60,7 @@ def _as_if_trained(model: Transformer, seed: int) -> None:
     with torch.no_grad():
         model.classifier.weight.normal_(0, 0.3, generator=generator)
         for name, parameter in model.named_parameters():
-            if name.endswith((".bias", ".log_gamma", ".delta")):
+            if name.endswith((".bias", ".gain", ".log_gamma", ".delta")):
                 parameter += 0.2 * torch.randn(parameter.shape, generator=generator)
 
 

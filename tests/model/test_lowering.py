@@ -50,6 +50,19 @@ def test_the_unit_turns_integers_into_the_models_logits(kind):
     assert np.array_equal(np.rint(model(ids, counts).detach().double().numpy() / unit), integers)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("bits", [8, 2])
+def test_post_norm_layers_are_simulated_to_the_integer(kind, bits):
+    model = quantized_model(kind, 6, bits, post_norm=True)
+    network = lower(model, {}, LABELS)
+    past = [bypass for layer in network.layers for bypass in (layer.attention_bypass, layer.hidden_bypass)]
+    assert network.post_norm and all(bypass.gain.any() and bypass.offset.any() for bypass in past)
+    ids, counts = sentences([*range(1, 13), 0], 1)
+    integers = reference.logits(network, [ids[row, :n].tolist() for row, n in enumerate(counts)])
+    unit = network.logit_multiplier / 2**network.logit_shift
+    assert np.array_equal(np.rint(model(ids, counts).detach().double().numpy() / unit), integers)
+
+
 @pytest.mark.parametrize("log_unit", [-60.0, 40.0])
 def test_a_unit_without_integer_form_is_refused(log_unit):
     model = quantized_model("inhibitor")

@@ -165,6 +165,32 @@ def test_names_that_pruning_may_touch():
     assert linear_names(model, embedding="only") == tables
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_post_norm_is_the_textbooks(kind):
+    """What every part reads is the stream as normalized after the last addition; gain and bias go past it."""
+    model = float_model(kind, post_norm=True)
+    ids, counts = sentences([7, 3], 2)
+    seen = {}
+    model.observe = lambda name, x: seen.setdefault(name, x)
+    model(ids, counts)
+    valid = torch.arange(ids.shape[1]) < counts[:, None]
+    layer = model.layers[0]
+    n = norm((model.tokens(ids) + model.positions.weight[: ids.shape[1]])[valid])
+    past = layer.attention_bypass
+    a = n * past.gain + past.bias + layer.attention.output(seen["context.0"])
+    n = norm(a)
+    b = n * layer.hidden_bypass.gain + layer.hidden_bypass.bias + layer.down(torch.relu(layer.up(n)))
+    torch.testing.assert_close(seen["residual.0"], b)
+
+
+def test_bypasses_begin_as_the_normalized_stream_and_are_not_prunable():
+    model = Transformer(**shape_of("inhibitor", post_norm=True))
+    initialise(model, np.random.default_rng(0))
+    own = {name for name, _ in model.named_parameters() if "bypass" in name}
+    assert len(own) == 8 and not own & set(linear_names(model, True))
+    assert all((model.get_parameter(name) == float(name.endswith("gain"))).all() for name in own)
+
+
 def test_without_biases_and_places_these_stay_zero():
     model = Transformer(**shape_of("inhibitor", layers=1), biases=False, places=False)
     initialise(model, np.random.default_rng(0))

@@ -61,6 +61,9 @@ def integer_operations(network: IntegerNetwork, n: int) -> Counts:
         else:
             _softmax(counts, layer.attention, n, layer.heads, layer.pairs, e)
         _count(counts, "residual", 2 * n * d, {("add", "int32"): 1, ("compare", "int32"): 2})
+        if network.post_norm:
+            past = {("multiply", "int16"): 1, ("add", "int32"): 1, ("compare", "int32"): 2}
+            _count(counts, "residual", 2 * n * d, past)
     _norm(counts, n, d)
     _count(counts, "pooling", n * d, {("add", "int16"): 1})
     _mean(counts, "pooling", d)

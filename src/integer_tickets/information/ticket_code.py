@@ -30,6 +30,7 @@ from integer_tickets.information.coder import (
 from integer_tickets.information.forms import neighbours, symbols
 from integer_tickets.integer.network import (
     WEIGHT_BITS,
+    Bypass,
     Inhibitor,
     IntegerNetwork,
     Layer,
@@ -45,6 +46,7 @@ from integer_tickets.integer.tokenizer import FIRST_PIECE, Tokenizer
 
 PARTS = ("masks", "values", "scales", "biases", "embedding", "tokenizer", "header")
 LETTERS = 256
+BYPASSES = ("attention_bypass", "hidden_bypass")
 HASH, WORDS, PIECES, PRIOR = range(4)  # kinds of vocabularies; the last of the prior ticket's
 
 Ticket = tuple[IntegerNetwork, Tokenizer]
@@ -100,6 +102,7 @@ def _ticket(coder: Coder, source: Ticket | None, prior: Ticket | None) -> Ticket
     classes, depth = shared(lambda n: len(n.labels)), shared(lambda n: len(n.layers))
     positions, pool_gain = shared(lambda n: len(n.positions.weight)), shared(lambda n: n.pool_gain)
     logit = shared(lambda n: n.logit_multiplier), shared(lambda n: n.logit_shift)
+    post_norm = bool(choice(coder, None if network is None else network.post_norm, 2))
     tokens = _table(coder, _get(network, "tokens"), _get(before, "tokens"), (vocabulary, width))
     places = _table(coder, _get(network, "positions"), _get(before, "positions"), (positions, width))
     layers = tuple(
@@ -109,6 +112,7 @@ def _ticket(coder: Coder, source: Ticket | None, prior: Ticket | None) -> Ticket
             None if before is None or i >= len(before.layers) else before.layers[i],
             width,
             width // heads,
+            post_norm,
         )
         for i in range(depth)
     )
@@ -140,7 +144,9 @@ def _numbers(
     return numbers(coder, None if source is None else source.astype(np.int64), count).astype(np.int32)
 
 
-def _layer(coder: Coder, source: Layer | None, before: Layer | None, width: int, head_width: int) -> Layer:
+def _layer(
+    coder: Coder, source: Layer | None, before: Layer | None, width: int, head_width: int, post_norm: bool
+) -> Layer:
     coder.part = "header"
     heads, pairs = (_number(coder, _get(source, name), _get(before, name)) for name in ("heads", "pairs"))
     hidden = _number(coder, *(None if own is None else len(own.up.weight) for own in (source, before)))
@@ -150,7 +156,16 @@ def _layer(coder: Coder, source: Layer | None, before: Layer | None, width: int,
         name: _linear(coder, _get(source, name), _get(before, name), expected[name], role.zero)
         for name, role in roles(attention).items()
     }  # fmt: skip
-    return Layer(**parts, attention=attention)
+    coder.part = "scales"
+    past: list[Bypass | None] = [None, None]
+    if post_norm:
+        past = [_bypass(coder, _get(source, name), _get(before, name), width) for name in BYPASSES]
+    return Layer(**parts, attention=attention, attention_bypass=past[0], hidden_bypass=past[1])
+
+
+def _bypass(coder: Coder, source: Bypass | None, before: Bypass | None, width: int) -> Bypass:
+    gain = _numbers(coder, _get(source, "gain"), _get(before, "gain"), width)
+    return Bypass(gain, _numbers(coder, _get(source, "offset"), _get(before, "offset"), width))
 
 
 def _attention(

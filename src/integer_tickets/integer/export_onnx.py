@@ -10,7 +10,17 @@ from typing import Any
 import numpy as np
 
 from integer_tickets.errors import UserError
-from integer_tickets.integer.network import Inhibitor, IntegerNetwork, Layer, Linear, Role, Softmax, Table, roles
+from integer_tickets.integer.network import (
+    Bypass,
+    Inhibitor,
+    IntegerNetwork,
+    Layer,
+    Linear,
+    Role,
+    Softmax,
+    Table,
+    roles,
+)
 from integer_tickets.integer.rounding import S8, S16, U8, Array
 
 OPSET, IR_VERSION = 17, 8
@@ -168,9 +178,15 @@ class _Graph:
         else:
             c = self.softmax(attention, q, k, v)
         c = self.op("Reshape", self.op("Transpose", c, perm=[0, 2, 1, 3]), np.array([0, 0, -1]))
-        x = self.clamp(self.op("Add", x, linear("output", c)), *S16)
-        hidden = linear("up", self.norm(x, d))
-        return self.clamp(self.op("Add", x, linear("down", hidden)), *S16)
+        x = self.clamp(self.op("Add", self.past(layer.attention_bypass, x, u), linear("output", c)), *S16)
+        u = self.norm(x, d)
+        return self.clamp(self.op("Add", self.past(layer.hidden_bypass, x, u), linear("down", linear("up", u))), *S16)
+
+    def past(self, bypass: Bypass | None, x: str, u: str) -> str:
+        if bypass is None:
+            return x
+        gain, offset = bypass.gain.astype(np.int64), bypass.offset.astype(np.int64)
+        return self.clamp(self.op("Add", self.op("Mul", u, gain), offset), *S16)
 
     def inhibitor(self, a: Inhibitor, q: str, k: str, v: str) -> str:
         """q, k, v (batch, heads, n, e) to sums over keys, the same shape."""

@@ -49,6 +49,10 @@ class FlatLayer:
     shift: Array
     pre_shift: Array | None
     table: Array | None
+    attention_gain: Array | None
+    attention_offset: Array | None
+    hidden_gain: Array | None
+    hidden_offset: Array | None
     heads: int
     gain: int
     is_signed: int
@@ -146,6 +150,11 @@ def _layer(layer: Layer, form: Form) -> FlatLayer:
         name: _linear(padded.get(name) or getattr(layer, name), 0 if name == "down" else 128, form)
         for name in own
     }
+    past = [
+        None if numbers is None else numbers.astype(np.int16)
+        for bypass in (layer.attention_bypass, layer.hidden_bypass)
+        for numbers in ((None, None) if bypass is None else (bypass.gain, bypass.offset))
+    ]
     return FlatLayer(
         **linears,
         multiplier=attention.multiplier.astype(np.int16),
@@ -153,6 +162,10 @@ def _layer(layer: Layer, form: Form) -> FlatLayer:
         shift=attention.shift.astype(np.uint8),
         pre_shift=None if isinstance(attention, Inhibitor) else attention.pre_shift.astype(np.uint8),
         table=None if isinstance(attention, Inhibitor) else attention.table,
+        attention_gain=past[0],
+        attention_offset=past[1],
+        hidden_gain=past[2],
+        hidden_offset=past[3],
         heads=layer.heads,
         gain=attention.gain,
         is_signed=int(isinstance(attention, Inhibitor) and attention.signed),

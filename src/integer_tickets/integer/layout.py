@@ -7,6 +7,7 @@ import numpy as np
 
 from integer_tickets.integer import packing
 from integer_tickets.integer.network import (
+    Bypass,
     Inhibitor,
     IntegerNetwork,
     Layer,
@@ -20,6 +21,7 @@ from integer_tickets.integer.rounding import Array, Rule
 from integer_tickets.integer.tokenizer import Tokenizer
 
 MAX_ROWS = 1 << 20
+BYPASSES = ("attention_bypass", "hidden_bypass")
 
 
 def network_tensors(network: IntegerNetwork) -> dict[str, Array]:
@@ -49,6 +51,9 @@ def network_tensors(network: IntegerNetwork) -> dict[str, Array]:
         else:
             tensors[f"{name}.pre_shift"] = attention.pre_shift.astype(np.uint8)
             tensors[f"{name}.table"] = attention.table
+        for part in BYPASSES if layer.attention_bypass is not None else ():
+            for vector, values in vars(getattr(layer, part)).items():
+                tensors[f"layers.{i}.{part}.{vector}"] = values.astype(np.int16)
     return tensors
 
 
@@ -72,6 +77,8 @@ def architecture_of(network: IntegerNetwork) -> dict[str, Any]:
 def _layer_description(layer: Layer, network: IntegerNetwork) -> dict[str, Any]:
     attention = layer.attention
     described: dict[str, Any] = {"hidden": layer.up.weight.shape[0]}
+    if layer.attention_bypass is not None:
+        described["post_norm"] = True
     if layer.heads < network.heads:
         described["heads"] = layer.heads
     if layer.pairs < network.head_width:
@@ -136,7 +143,13 @@ def _layer(name: str, described: Any, d: int, widths: tuple[int, int], tensors: 
             bias=tensors[f"{name}.{part}.bias"],
             rule=Rule(_integer(own["pre_shift"]), multiplier, _integer(own["shift"]), role.zero),
         )
-    return Layer(**linears, attention=attention)
+    past: list[Bypass | None] = [None, None]
+    if described.get("post_norm") is True:
+        past = [
+            Bypass(*(tensors[f"{name}.{part}.{vector}"].astype(np.int32) for vector in ("gain", "offset")))
+            for part in BYPASSES
+        ]
+    return Layer(**linears, attention=attention, attention_bypass=past[0], hidden_bypass=past[1])
 
 
 def _attention(name: str, described: Any, tensors: Mapping[str, Array]) -> Inhibitor | Softmax:

@@ -61,10 +61,19 @@ class Softmax:
 
 
 @dataclass(frozen=True, eq=False)
+class Bypass:
+    """What goes past a part of a post-norm layer: its normalized input times `gain` plus `offset`, both int32 (d,)."""
+
+    gain: Array
+    offset: Array
+
+
+@dataclass(frozen=True, eq=False)
 class Layer:
     """One Transformer layer of h heads, each e = d / `heads` wide; shapes as in `shapes`.
 
-    q and k of a head have p numbers, at most e.
+    q and k of a head have p numbers, at most e. The residual stream itself goes past attention and feed-forward part
+    (pre-norm); or, in a post-norm layer, two bypasses do.
     """
 
     query: Linear
@@ -74,6 +83,8 @@ class Layer:
     up: Linear
     down: Linear
     attention: Inhibitor | Softmax
+    attention_bypass: Bypass | None = None
+    hidden_bypass: Bypass | None = None
 
     @property
     def heads(self) -> int:
@@ -141,6 +152,11 @@ class IntegerNetwork:
         return int(self.tokens.weight.shape[1])
 
     @property
+    def post_norm(self) -> bool:
+        """Whether layers have bypasses: all of them, or none."""
+        return any(layer.attention_bypass is not None for layer in self.layers)
+
+    @property
     def head_width(self) -> int:
         return self.width // self.heads
 
@@ -169,6 +185,8 @@ class IntegerNetwork:
         _require(self.heads >= 1 and d % self.heads == 0, f"{self.heads} heads do not divide the width {d}")
         for i, layer in enumerate(self.layers):
             _check_layer(f"layers.{i}", layer, d, self.head_width)
+            some = [bypass is not None for bypass in (layer.attention_bypass, layer.hidden_bypass)]
+            _require(some == [self.post_norm] * 2, f"layers.{i}: expected two bypasses in every layer, or none in any")
         _require(len(self.labels) >= 2, "labels: expected at least two")
         _require(all(isinstance(label, str) for label in self.labels), "labels: expected names")
         _require(len(set(self.labels)) == len(self.labels), "labels: one occurs twice")
@@ -276,6 +294,10 @@ def _check_layer(name: str, layer: Layer, d: int, head_width: int) -> None:
     )
     for part, role in roles(layer.attention).items():
         _check_linear(f"{name}.{part}", getattr(layer, part), expected[part], role)
+    for part, bypass in (("attention_bypass", layer.attention_bypass), ("hidden_bypass", layer.hidden_bypass)):
+        for vector, values in () if bypass is None else vars(bypass).items():
+            _require(values.shape == (d,), f"{name}.{part}: {vector} must be ({d},)")
+            _check_integers(f"{name}.{part}", vector, values, -(2**15) + 1, 2**15 - 1)
     attention = layer.attention
     name = f"{name}.attention"
     _check_gain(name, attention.gain)

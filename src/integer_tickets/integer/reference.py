@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from integer_tickets.integer.network import Inhibitor, IntegerNetwork, Layer, Linear, Softmax, Table, roles
+from integer_tickets.integer.network import Bypass, Inhibitor, IntegerNetwork, Layer, Linear, Softmax, Table, roles
 from integer_tickets.integer.rounding import S8, S16, U8, Array, Rule, clamp, mean, norm, requantize
 
 Trace = Callable[[int, str, Array], None]
@@ -53,6 +53,11 @@ def _layer(layer: Layer, x: Array, divisor: tuple[int, int], see: _See) -> Array
         own, role = getattr(layer, name), roles(layer.attention)[name]
         return see(name, requantize(_product(own, inputs), own.rule, role.low, role.high))
 
+    def past(name: str, x: Array, u: Array) -> Array:
+        """What a part of the layer adds to: the residual stream, or what the bypass makes of it normalized."""
+        own: Bypass | None = getattr(layer, name)
+        return x if own is None else see(name, clamp(u * own.gain + own.offset, *S16))
+
     u = see("attention_input", norm(x))
     q, k, v = (_split(linear(name, u), layer.heads) for name in ("query", "key", "value"))
     if isinstance(layer.attention, Inhibitor):
@@ -60,9 +65,9 @@ def _layer(layer: Layer, x: Array, divisor: tuple[int, int], see: _See) -> Array
     else:
         c = _softmax(layer.attention, q, k, v, see)
     c = see("context", c.swapaxes(0, 1).reshape(len(x), -1))
-    x = see("attention_sum", clamp(x + linear("output", c), *S16))
+    x = see("attention_sum", clamp(past("attention_bypass", x, u) + linear("output", c), *S16))
     u = see("hidden_input", norm(x))
-    return see("hidden_sum", clamp(x + linear("down", linear("up", u)), *S16))
+    return see("hidden_sum", clamp(past("hidden_bypass", x, u) + linear("down", linear("up", u)), *S16))
 
 
 def _product(linear: Linear, x: Array) -> Array:

@@ -13,7 +13,17 @@ from torch import Tensor
 
 from integer_tickets.integer import torch_ops as ops
 from integer_tickets.integer.bounds import prove
-from integer_tickets.integer.network import Inhibitor, IntegerNetwork, Layer, Linear, Softmax, Table, padded, roles
+from integer_tickets.integer.network import (
+    Bypass,
+    Inhibitor,
+    IntegerNetwork,
+    Layer,
+    Linear,
+    Softmax,
+    Table,
+    padded,
+    roles,
+)
 from integer_tickets.integer.reference import Trace
 from integer_tickets.integer.rounding import S16, Array
 
@@ -128,6 +138,12 @@ class _Engine:
             y = ops.requantize(acc, rule.pre_shift, multiplier, rule.shift, rule.zero, role.low, role.high)
             return see(f"{name}.{part}", y.float(), 0)
 
+        def past(part: str, x: Tensor, u: Tensor) -> Tensor:
+            own: Bypass | None = getattr(layer, part)
+            if own is None:
+                return x
+            return see(f"{name}.{part}", ops.bypass(u, self._tensor(own.gain), self._tensor(own.offset)), 0)
+
         u = see(f"{name}.attention_input", ops.norm(x), 0)
         q, k, v = linear("query", u), linear("key", u), linear("value", u)
         v = v * batch.valid[..., None]
@@ -137,8 +153,9 @@ class _Engine:
         else:
             c = self._softmax(f"{name}.", layer.attention, q, k, v, batch, see)
         c = see(f"{name}.context", c.transpose(1, 2).flatten(2), 0)
-        x = see(f"{name}.attention_sum", ops.add_saturating(x, linear("output", c)), 0)
+        x = see(f"{name}.attention_sum", ops.add_saturating(past("attention_bypass", x, u), linear("output", c)), 0)
         u = see(f"{name}.hidden_input", ops.norm(x), 0)
+        x = past("hidden_bypass", x, u)
         return see(f"{name}.hidden_sum", ops.add_saturating(x, linear("down", linear("up", u))), 0)
 
     def _product(self, name: str, x: Tensor) -> Tensor:

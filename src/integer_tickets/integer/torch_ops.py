@@ -28,6 +28,11 @@ def add_saturating(x: Tensor, y: Tensor) -> Tensor:
     return (x + y).clamp_(*S16)
 
 
+def bypass(u: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
+    """What goes past a part of a post-norm layer: s8 (..., d) times gain plus offset (d,), to s16; exact in float32."""
+    return (u * gain).add_(offset).clamp_(*S16)
+
+
 def norm(x: Tensor) -> Tensor:
     """Mean-absolute normalization over the last axis, s16 (..., d) to s8."""
     d = x.shape[-1]

@@ -8,13 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from integer_tickets.errors import UserError
+from integer_tickets.integer.network import Bypass as IntegerBypass
 from integer_tickets.integer.network import Inhibitor, IntegerNetwork, Linear, Softmax, Table, roles
 from integer_tickets.integer.network import Layer as IntegerLayer
 from integer_tickets.integer.rounding import Array, Rule, exp_table, half, length_table, rule_for
-from integer_tickets.model.quantized import QuantizedTransformer, part_of
+from integer_tickets.model.quantized import QuantizedTransformer, bypass_numbers, part_of
 from integer_tickets.model.quantizers import channel_rule, inhibitor_rule, integer_bias, power, quantize_weight
 from integer_tickets.model.rows import NORM_UNIT
 from integer_tickets.model.softmax import softmax_factor, softmax_rule
+from integer_tickets.model.transformer import Bypass
 
 
 @torch.no_grad()
@@ -50,7 +52,8 @@ def lower(model: QuantizedTransformer, masks: Mapping[str, Tensor], labels: Sequ
                 rule_of_layer = rule_for(power(log_unit - log_out.item()), role.high, role.zero)
             mask = masks.get(f"layers.{index}.{prefix}{name}.weight")
             linears[name] = _linear(model, part_of(layer, name), steps[name], log_unit, rule_of_layer, mask)
-        layers.append(IntegerLayer(**linears, attention=lowered))
+        past = [_bypass(own, log_residual) for own in (layer.attention_bypass, layer.hidden_bypass)]
+        layers.append(IntegerLayer(**linears, attention=lowered, attention_bypass=past[0], hidden_bypass=past[1]))
 
     log_unit = model.classifier_step.item() + log_norm.item() - int(model.pool_gain)
     classifier = _linear(model, model.classifier, model.classifier_step, log_unit, None, masks.get("classifier.weight"))
@@ -85,6 +88,12 @@ def _linear(
     weight = _int8(quantize_weight(part.weight, step[:, None] if step.numel() > 1 else step, model.bits))
     bias = integer_bias(part.bias, log_unit) + (half(rule) if rule else 0)
     return Linear(weight, _mask(mask), bias.numpy().astype(np.int32), rule, model.bits)
+
+
+def _bypass(bypass: Bypass | None, log_residual: Tensor) -> IntegerBypass | None:
+    if bypass is None:
+        return None
+    return IntegerBypass(*(part.round().numpy().astype(np.int32) for part in bypass_numbers(bypass, log_residual)))
 
 
 def _int8(values: Tensor) -> Array:

@@ -22,7 +22,7 @@ from integer_tickets.model.quantizers import (
 )
 from integer_tickets.model.rows import NORM_UNIT, add_saturating, integer_norm, mean_over, through
 from integer_tickets.model.softmax import integer_softmax, softmax_factor
-from integer_tickets.model.transformer import Attention, Layer, Transformer, token_mask
+from integer_tickets.model.transformer import Attention, Bypass, Layer, Transformer, token_mask
 
 LINEARS = ("query", "key", "value", "output", "up", "down")  # order of the rows of `weight_steps`
 QK, VALUE, HIDDEN = range(3)  # columns of `activation_steps`
@@ -147,15 +147,23 @@ class QuantizedTransformer(Transformer):
             q, k, v = quantized_linears(u, log_norm, ins, self.isa, narrow)
             c = self.context(part, q, k, v, valid, counts, log_qk, log_v, gain)
             r = linear(c, part.output, steps["output"], log_v - gain, log_residual, sums)
-            x = add_saturating(x, self.dropout(r), self.isa)
+            x = add_saturating(self._past(layer.attention_bypass, x, u, log_residual), self.dropout(r), self.isa)
             u, hidden = integer_norm(x, self.isa), Format(self.bits, 128, *U8)
             f = linear(u, layer.up, steps["up"], log_norm, log_f, hidden)
             r = linear(f, layer.down, steps["down"], log_f, log_residual, wide)
-            x = add_saturating(x, self.dropout(r), self.isa)
+            x = add_saturating(self._past(layer.hidden_bypass, x, u, log_residual), self.dropout(r), self.isa)
         total = (integer_norm(x, self.isa) * valid[..., None]).sum(1)
         pooled = self._mean(total, counts, pool_gain)
         form = Format(self.bits, 128, 0, 0, real=True)
         return linear(pooled, self.classifier, self.classifier_step, log_norm - pool_gain, torch.zeros(()), form)
+
+    def _past(self, bypass: Bypass | None, x: Tensor, u: Tensor, log_residual: Tensor) -> Tensor:
+        """What a part of a layer adds to, on the grid of the residual stream."""
+        if bypass is None:
+            return x
+        gain, offset = bypass_numbers(bypass, log_residual)
+        whole = u * through(gain.detach().round(), gain) + through(offset.detach().round(), offset)
+        return add_saturating(torch.zeros_like(x), whole, self.isa)
 
     def grids(self) -> list[dict[str, Tensor]]:
         """log2 of the steps of each layer's weights by name: a scalar, or (out,) with `per_channel`; views."""
@@ -195,6 +203,13 @@ class QuantizedTransformer(Transformer):
 
     def _mean(self, total: Tensor, counts: Tensor, gain: int) -> Tensor:
         return mean_over(total, counts, gain, self.length_multiplier, self.length_shift, self.isa)
+
+
+def bypass_numbers(bypass: Bypass, log_residual: Tensor) -> tuple[Tensor, Tensor]:
+    """Gain and offset (d,) on the grids of normalized numbers and of the residual stream, before they are rounded."""
+    unit = torch.exp2(-log_residual)
+    gain, offset = bypass.gain * (NORM_UNIT * unit), bypass.bias * unit
+    return gain.clamp(-S16[1], S16[1]), offset.clamp(-S16[1], S16[1])
 
 
 def part_of(layer: Layer, name: str) -> nn.Linear:

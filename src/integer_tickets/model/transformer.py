@@ -139,14 +139,33 @@ class Attention(nn.Module):
         return total / counts.clamp_min(1)[:, None, None, None]
 
 
-class Layer(nn.Module):
-    """One block of a pre-norm Transformer: attention, then a ReLU feed-forward layer."""
+class Bypass(nn.Module):
+    """What goes past a part of a post-norm layer: its normalized input times a gain plus a bias, (width,) each."""
 
-    def __init__(self, width: int, hidden: int, attention: Attention) -> None:
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, u: Tensor) -> Tensor:
+        return u * self.gain + self.bias
+
+
+class Layer(nn.Module):
+    """One block of a Transformer: attention, then a ReLU feed-forward layer.
+
+    Each adds to the residual stream, which it reads normalized (pre-norm, Xiong et al., arXiv 2002.04745), or with
+    `post_norm` to a gain times what it reads plus a bias: that is the stream as it is normalized after every addition
+    (post-norm, Vaswani et al., arXiv 1706.03762), where what reads it has the gain and bias in its own weights.
+    """
+
+    def __init__(self, width: int, hidden: int, attention: Attention, post_norm: bool) -> None:
         super().__init__()
         self.attention = attention
         self.up = nn.Linear(width, hidden)
         self.down = nn.Linear(hidden, width)
+        self.attention_bypass = Bypass(width) if post_norm else None
+        self.hidden_bypass = Bypass(width) if post_norm else None
 
 
 class Transformer(nn.Module):
@@ -171,6 +190,7 @@ class Transformer(nn.Module):
         attention: str,
         biases: bool = True,
         places: bool = True,
+        post_norm: bool = False,
         signed: bool = True,
         kernel: str = "fused",
         isa: str = "avx2",
@@ -184,7 +204,10 @@ class Transformer(nn.Module):
         dense = LayerSize(heads, width // heads, hidden)
         self.layers = nn.ModuleList(
             Layer(
-                width, own.hidden, Attention(width, own.heads, own.pairs, width // heads, attention, signed, self.isa)
+                width,
+                own.hidden,
+                Attention(width, own.heads, own.pairs, width // heads, attention, signed, self.isa),
+                post_norm,
             )
             for own in ([dense] * layers if sizes is None else sizes)
         )
@@ -215,9 +238,10 @@ class Transformer(nn.Module):
             q, k, v = part.project(u)
             c = part.context(part.split(q), part.split(k), part.split(v), valid, counts)
             c = c.transpose(1, 2).flatten(2)
-            x = x + self.dropout(part.output(c))
-            f = torch.relu(layer.up(norm(x, self.isa)))
-            x = x + self.dropout(layer.down(f))
+            x = past(layer.attention_bypass, x, u) + self.dropout(part.output(c))
+            u = norm(x, self.isa)
+            f = torch.relu(layer.up(u))
+            x = past(layer.hidden_bypass, x, u) + self.dropout(layer.down(f))
             if self.observe is not None:
                 seen = {"qk": torch.cat([q, k], -1), "value": v, "context": c, "hidden": f, "residual": x}
                 for name, tensor in seen.items():
@@ -226,6 +250,11 @@ class Transformer(nn.Module):
         if self.observe is not None:
             self.observe("pooled", pooled[counts > 0])
         return self.classifier(pooled)
+
+
+def past(bypass: Bypass | None, x: Tensor, u: Tensor) -> Tensor:
+    """What a part of a layer adds to, where x is the stream and u what the part reads of it."""
+    return x if bypass is None else bypass(u)
 
 
 def initialise(model: Transformer, random: np.random.Generator) -> None:

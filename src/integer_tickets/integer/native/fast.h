@@ -62,8 +62,9 @@ static void to_residual(const ticket_linear *l, int32_t first, const uint32_t *s
     }
 }
 
-/* The residual to `input`, in words of four features. */
-static void normalize(int32_t width, const room *r) {
+/* The residual to `input`, in words of four features; where there is a gain, what goes past then takes the place of the
+ * residual. */
+static void normalize(int32_t width, const room *r, const int16_t *gain, const int16_t *offset) {
     size_t lanes = (size_t)r->lanes;
     for (size_t t = 0; t < lanes; t += LANE) {
         uint32_t sizes[LANE];
@@ -78,6 +79,11 @@ static void normalize(int32_t width, const room *r) {
             for (size_t i = 0; i < 4; i++) {
                 y[i] = c + i < (size_t)width ? from16(r->residual + (c + i) * lanes + t) : splat(0);
                 y[i] = shift_right_each(add(product16(y[i], reciprocal), half), shift);
+                if (gain && c + i < (size_t)width) {
+                    vec own = lowest(highest(y[i], splat(LEAST8)), splat(MOST8));
+                    own = add(product32(own, splat(gain[c + i])), splat(offset[c + i]));
+                    store16(r->residual + (c + i) * lanes + t, own);
+                }
             }
             store(r->input + c * lanes + 4 * t, words_of(flipped(pack8(pack16(y[0], y[1]), pack16(y[2], y[3])))));
         }

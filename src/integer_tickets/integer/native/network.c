@@ -140,18 +140,18 @@ TICKET_API void ticket_logits(const ticket *net, const int32_t *ids, const int32
     embed(net, ids, ends, sentences, &r);
     for (int32_t i = 0; i < net->depth; i++) {
         const ticket_layer *layer = net->layers + i;
-        normalize(net->width, &r);
+        normalize(net->width, &r, layer->attention_gain, layer->attention_offset);
         linear(&layer->query, r.input, &r, 128, r.query);
         linear(&layer->key, r.input, &r, 128, r.key);
         linear(&layer->value, r.input, &r, 128, r.value);
         (layer->table ? softmax : inhibitor)(net, layer, &r, ends, sentences);
         linear(&layer->output, arrange(r.context, layer->output.columns, lanes, r.arranged), &r, 0, NULL);
-        normalize(net->width, &r);
+        normalize(net->width, &r, layer->hidden_gain, layer->hidden_offset);
         linear(&layer->up, r.input, &r, 0, r.hidden);
         linear(&layer->down, arrange(r.hidden, layer->down.columns, lanes, r.arranged), &r, 0, NULL);
     }
     finish();
-    normalize(net->width, &r);
+    normalize(net->width, &r, NULL, NULL);
     for (int32_t index = 0; index < sentences; index++) {
         sentence s = sentence_of(net, ends, index);
         classify(net, &s, &r, logits + (size_t)index * (size_t)net->classes);

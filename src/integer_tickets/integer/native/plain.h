@@ -53,8 +53,8 @@ static void to_residual(const ticket_linear *l, int32_t first, const uint32_t *s
     }
 }
 
-/* The residual to `input`. */
-static void normalize(int32_t width, const room *r) {
+/* The residual to `input`; where there is a gain, what goes past then takes the place of the residual. */
+static void normalize(int32_t width, const room *r, const int16_t *gain, const int16_t *offset) {
     int32_t lanes = r->lanes;
     uint32_t *size = r->sums;
     for (int32_t t = 0; t < lanes; t++) size[t] = 0;
@@ -64,11 +64,13 @@ static void normalize(int32_t width, const room *r) {
     }
     for (int32_t t = 0; t < lanes; t++) reciprocal_of(width, size[t], r->reciprocal + t, r->shift + t);
     for (int32_t c = 0; c < width; c++) {
-        const int16_t *x = r->residual + (size_t)c * (size_t)lanes;
+        int16_t *x = r->residual + (size_t)c * (size_t)lanes;
         uint8_t *out = r->input + (size_t)c * (size_t)lanes;
         for (int32_t t = 0; t < lanes; t++) {
             int32_t y = (x[t] * r->reciprocal[t] + ((int32_t)1 << (r->shift[t] - 1))) >> r->shift[t];
-            out[t] = (uint8_t)(clamp(y, LEAST8, MOST8) + 128);
+            y = clamp(y, LEAST8, MOST8);
+            out[t] = (uint8_t)(y + 128);
+            if (gain) x[t] = (int16_t)clamp(y * gain[c] + offset[c], LEAST16, MOST16);
         }
     }
 }

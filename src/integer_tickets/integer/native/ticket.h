@@ -29,6 +29,8 @@ typedef struct {
     const uint8_t *shift;
     const uint8_t *pre_shift; /* softmax */
     const uint8_t *table;     /* softmax, 256 entries; NULL: Inhibitor */
+    const int16_t *attention_gain, *attention_offset; /* post-norm, `width` of each: what goes past attention */
+    const int16_t *hidden_gain, *hidden_offset;       /* and past the hidden layer; NULL: the residual itself does */
     int32_t heads;
     uint8_t gain, is_signed;
 } ticket_layer;
