@@ -14,18 +14,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PLACES = {"integer_tickets": ROOT / "src", "stages": ROOT}
 SOURCES = Path("artifacts/sources")
 STAGES = (  # that depend on the code they execute
-    *(
-        "prepare",
-        "teacher",
-        "lessons",
-        "train_dense",
-        "prune_rewind",
-        "controls",
-        "transfer",
-        "connectivity",
-        "supermask",
-    ),
-    *("quantize", "distill", "evaluate", "analyze", "certify", "report"),
+    *("prepare", "teacher", "lessons", "adopt", "train_dense", "prune_rewind", "controls", "transfer", "connectivity"),
+    *("supermask", "quantize", "distill", "evaluate", "analyze", "certify", "report"),
 )
 TIMED = {"benchmark"}  # measured on demand only: a change of its code is no reason to measure again
 COMPILED = {  # what a module compiles

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,12 @@ from integer_tickets.errors import UserError
 from integer_tickets.integer import artefact, torch_engine
 from integer_tickets.model.lowering import lower
 from integer_tickets.model.quantized import QuantizedTransformer
-from integer_tickets.params import WEIGHT_NAMES, Distill, Params, Quantize
+from integer_tickets.params import WEIGHT_NAMES
 from integer_tickets.training import processes
-from integer_tickets.training.loop import Result, Schedule, predict
+from integer_tickets.training.loop import Result, predict
 from integer_tickets.training.state import Masks, save_model
 from stages.folders import finish, reported, rows_of
-from stages.models import LESSONS, Job, ladder_schedule, training_runtime
+from stages.models import LESSONS, Job, training_runtime
 
 CHECKED = 256  # sentences on which simulation and integer engine are compared before a network is accepted
 
@@ -30,12 +29,6 @@ def quantized_model(job: Job, bits: int, masks: Masks) -> QuantizedTransformer:
     model = job.model(masks, WEIGHT_NAMES[bits])
     assert isinstance(model, QuantizedTransformer)
     return model
-
-
-def tuning_schedule(params: Params, own: Quantize | Distill, seed: int, purpose: str) -> Schedule:
-    """Epochs, batch and learning rate of an integer network's own, all else as on the ladder."""
-    schedule = ladder_schedule(params, seed)
-    return replace(schedule, epochs=own.epochs, batch=own.batch, lr=own.lr, purpose=purpose)
 
 
 def write_integer_model(

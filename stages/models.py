@@ -15,7 +15,18 @@ from integer_tickets.errors import UserError
 from integer_tickets.model.kernel import available
 from integer_tickets.model.quantized import QuantizedTransformer
 from integer_tickets.model.transformer import LayerSize, Transformer, linear_names
-from integer_tickets.params import BLOCK, WEIGHT_BITS, Params, Shape, Variant, embedding_bits, load_params
+from integer_tickets.params import (
+    BLOCK,
+    WEIGHT_BITS,
+    Adopt,
+    Distill,
+    Params,
+    Quantize,
+    Shape,
+    Variant,
+    embedding_bits,
+    load_params,
+)
 from integer_tickets.tickets.structure import sizes_of, units_of
 from integer_tickets.training import processes
 from integer_tickets.training.loop import Schedule
@@ -30,6 +41,7 @@ BESIDE = [DATA / "tokenizer.safetensors", DATA / "statistics.json"]
 PREPARED = [DATA / "corpus.safetensors", *BESIDE]  # of load_corpus
 TEACHER = Path("artifacts/teacher")
 LESSONS = Path("artifacts/lessons.safetensors")
+ADOPTED = Path("artifacts/adopted")
 LADDER = Path("artifacts/ladder")
 CONTROLS = Path("artifacts/controls")
 INTEGER = Path("artifacts/integer")
@@ -237,6 +249,12 @@ def ladder_schedule(params: Params, seed: int) -> Schedule:
     """The schedule of the parameters, as far as a variant or a stage has none of its own."""
     own, autocast = params.train, params.runtime.autocast
     return Schedule(own.epochs, own.batch, own.tokens, own.lr, own.warmup, own.weight_decay, seed, autocast)
+
+
+def tuning_schedule(params: Params, own: Quantize | Distill | Adopt, seed: int, purpose: str) -> Schedule:
+    """Epochs, batch and learning rate of a stage's own, all else as on the ladder."""
+    schedule = ladder_schedule(params, seed)
+    return replace(schedule, epochs=own.epochs, batch=own.batch, lr=own.lr, purpose=purpose)
 
 
 def calibration(corpus: Corpus, params: Params, rows: int = 1024) -> list[tuple[Tensor, Tensor]]:

@@ -6,8 +6,8 @@ from integer_tickets.params import WEIGHT_NAMES, Params, own_bits
 from integer_tickets.training.loop import Result, train
 from integer_tickets.training.state import fresh_state, masked
 from stages.folders import count_parameters, describe, is_finished, read_float_model
-from stages.integer_models import quantized_model, tuning_schedule, write_integer_model
-from stages.models import INTEGER, Item, begin, calibration, level_folder, level_name
+from stages.integer_models import quantized_model, write_integer_model
+from stages.models import INTEGER, Item, begin, calibration, level_folder, level_name, tuning_schedule
 from stages.work import publish
 
 

@@ -13,14 +13,15 @@ from integer_tickets.training.loop import train
 from integer_tickets.training.state import Masks, State, fresh_state, load_state, save_state
 from stages.fit import fit
 from stages.folders import read_float_model
-from stages.models import Item, Job, begin, calibration, level_name
+from stages.models import ADOPTED, Item, Job, begin, calibration, level_name
 from stages.work import publish
 
 HEADROOM = 2.0  # grids of activations set at the rewind point must hold what most of the training still adds
 
 
 def inputs(item: Item, params: Params) -> list[Path]:
-    return [Path(params.train.prior)] if params.train.prior else []
+    prior = [Path(params.train.prior)] if params.train.prior else []
+    return [*prior, *([ADOPTED / item.attention] if params.train.start == str(ADOPTED) else [])]
 
 
 def main() -> None:
@@ -48,9 +49,11 @@ def prior_point(job: Job, folder: Path) -> tuple[State, Masks]:
 
 
 def rewind_point(job: Job) -> State:
-    """Weights, moments, step (and grids) after the variant's first steps, trained from a fresh initialisation."""
-    model = job.model({})
+    """Weights, moments, step (and grids) after the variant's first steps, trained from drawn or adopted weights."""
+    model, adopted = job.model({}), job.params.train.start == str(ADOPTED)
     initialise(model, generator("initial", job.item.seed))
+    if adopted:
+        model.load_state_dict(read_float_model(ADOPTED / job.item.attention)[0])
     return early_steps(fresh_state(model), {}, job, job.work)
 
 

@@ -209,6 +209,7 @@ class Train(Block):
     warmup: Share
     weight_decay: float = Field(ge=0)
     lessons: Literal["artifacts/data/corpus.safetensors", "artifacts/lessons.safetensors"]
+    start: Literal["artifacts/data/tokenizer.safetensors", "artifacts/adopted"]
     prior: str
 
 
@@ -290,6 +291,15 @@ class Lessons(Block):
         return self
 
 
+class Adopt(Block):
+    attentions: Distinct[Attention]
+    epochs: Count
+    batch: Count
+    lr: Positive
+    hidden: float = Field(ge=0)
+    seed: Natural
+
+
 class Evaluate(Block):
     bootstrap: int = Field(ge=100)
     confidence: Fraction
@@ -333,6 +343,7 @@ class Params(Block):
     distill: Distill
     teacher: Teacher
     lessons: Lessons
+    adopt: Adopt
     evaluate: Evaluate
     analyze: Analyze
     certify: Certify
@@ -382,6 +393,13 @@ class Params(Block):
                 )
             if self.train.prior and (self.variants[name].weights == "float" or self.variants[name].rewind):
                 raise ValueError(f"variants.{name}: with train.prior weights are integers, and rewind is 0")
+        if self.adopt.attentions and not self.teacher.pretrained:
+            raise ValueError(
+                "adopt.attentions: students begin with the weights of a teacher.pretrained, which is empty"
+            )
+        drawn = set(self.grid.attentions) - set(self.adopt.attentions)
+        if self.train.start == "artifacts/adopted" and drawn:
+            raise ValueError(f"train.start = artifacts/adopted, but {min(drawn)} is not among adopt.attentions")
         if self.certify.unit == "group" and not self.data.group:
             raise ValueError("certify.unit = group: name the column of groups, data.group")
         if self.train.prior and len(self.grid.attentions) > 1:

@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -48,6 +48,9 @@ class Schedule:
         return self.lr * min((step + 1) / rising, (steps - step) / max(1, steps - rising), 1.0)
 
 
+Guide = Callable[[Mapping[str, Tensor], Tensor, Tensor], Tensor]
+
+
 @dataclass
 class Result:
     """The trained model: the epoch best on the selection split, and one history row per epoch."""
@@ -69,6 +72,7 @@ def train(
     keep_at: int | None = None,
     until: int | None = None,
     soft: Soft | None = None,
+    guide: Guide | None = None,
     label: str = "train",
 ) -> Result:
     """Train from `start` to the end of the schedule and return the epoch that is best on the selection split.
@@ -78,7 +82,8 @@ def train(
     after that many steps is left in `work / "rewind.safetensors"`; with `until` the run ends after that many steps.
     Batches differ in sentences; the loss of each is divided by their mean number, so that every sentence of an epoch
     weighs the same. Several processes share the sentences of a batch and add up their gradients. soft: what a teacher
-    says of the rows of train, mixed with their labels (Hinton et al., arXiv 1503.02531).
+    says of the rows of train, mixed with their labels (Hinton et al., arXiv 1503.02531); guide: what is added to the
+    sum of the sentences' losses, of what the model shows its `observe`, ids (batch, n) and counts (batch,).
     Raises UserError where a rewind point lies beyond the schedule, and where the loss is no longer finite.
     """
     device = next(model.parameters()).device
@@ -113,13 +118,18 @@ def train(
             arrays = (places[own], lengths[own], train_split.labels[indices[own]], occurring)
             ids, counts, labels, used = (torch.from_numpy(array).to(device) for array in arrays)
             rows = optimizer.begin(used)
+            seen: dict[str, Tensor] = {}
+            model.observe = None if guide is None else seen.__setitem__
             try:
                 with torch.autocast(device.type, torch.bfloat16, enabled=schedule.autocast):
                     logits = model(ids, counts, rows).float()
             except UserError as error:  # a grid that has no integers any more
                 raise UserError(f"{label}, step {step}: {error}; lower the learning rate") from None
             teacher = None if soft is None else torch.from_numpy(soft.logits[indices[own]]).to(device)
-            loss = _loss(logits, labels, teacher, soft) / sentences
+            loss = _loss(logits, labels, teacher, soft)
+            if guide is not None:
+                loss = loss + guide(seen, torch.from_numpy(batch[own]).to(device), counts)
+            loss = loss / sentences
             loss.backward()
             processes.add_up(optimizer.gathered())
             optimizer.step(schedule.rate(step, steps))
@@ -136,6 +146,7 @@ def train(
             raise AssertionError("a pruned weight or its moments are not exactly zero")
         if step < ends[epoch]:
             break  # `until` lies inside an epoch
+        model.observe = None
         accuracy, cross_entropy = score(model, selection)
         if not math.isfinite(cross_entropy):  # the last step of all is followed by no loss
             raise UserError(f"{label}: the model is no longer finite at step {step}; lower the learning rate")

@@ -1,0 +1,177 @@
+"""A student that begins with what a BERT encoder knows: its weights in the shape of ours, its attention replaced.
+
+A layer normalization g (x - mean) / std + b becomes the norm of ours, x / mean |x|: the mean is taken off in all that
+writes into x, the ratio of the two divisors (nearly the same for every token) goes into g, and g and b into the bypass
+and into the weights of all that reads. What is left to learn is ReLU in place of GELU, sentences without the tokens at
+their ends, and attention.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from integer_tickets.errors import UserError
+from integer_tickets.model.attention import inhibitor
+from integer_tickets.model.transformer import Transformer
+
+GAMMAS = (0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2, 0.3)
+DELTAS = (0.0, 0.3, 0.7, 1.2)
+"""What is tried for each head: Z = max(0, gamma |q - k| - delta)."""
+
+Weights = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A BERT of Hugging Face, and what its word table has for each of our tokens, (vocabulary,) int64."""
+
+    bert: Any
+    words: Tensor
+    begin: int
+    end: int
+
+    @torch.no_grad()
+    def hidden(self, ids: Tensor, counts: Tensor) -> tuple[Tensor, ...]:
+        """After the embedding and after each layer, of our tokens alone, (tokens, width) each; ids (batch, n)."""
+        batch, n = ids.shape
+        places = torch.arange(n + 2, device=ids.device)
+        own = torch.zeros(batch, n + 2, dtype=torch.int64, device=ids.device)
+        own[:, 1:-1] = self.words.to(ids.device)[ids]
+        own[:, 0] = self.begin
+        own[places == counts[:, None] + 1] = self.end
+        mask = (places <= counts[:, None] + 1).long()
+        found = self.bert(input_ids=own, attention_mask=mask, output_hidden_states=True).hidden_states
+        inside = (places >= 1) & (places <= counts[:, None])
+        return tuple(states[inside].float() for states in found)
+
+
+def check(model: Transformer, bert: Any) -> None:
+    """UserError where the student is not made as its encoder is."""
+    config = bert.config
+    if config.model_type != "bert":
+        raise UserError(
+            f"teacher.pretrained is of the type {config.model_type!r}; a student can begin with a bert only"
+        )
+    own = {"width": model.width, "layers": len(model.layers), "heads": model.heads}
+    own |= {"hidden": len(next(model.blocks()).up.weight)}
+    theirs = dict(zip(own, (config.hidden_size, config.num_hidden_layers, config.num_attention_heads), strict=False))
+    theirs |= {"hidden": config.intermediate_size}
+    for name, size in own.items():
+        if size != theirs[name]:
+            raise UserError(f"model.{name} = {size}, but that of teacher.pretrained is {theirs[name]}")
+    if next(model.blocks()).attention_bypass is None:
+        raise UserError("model.post_norm = false, but teacher.pretrained normalizes after each addition")
+
+
+@torch.no_grad()
+def adopt(model: Transformer, encoder: Encoder, batches: Sequence[tuple[Tensor, Tensor]]) -> Weights:
+    """The student's first weights; its attention is fitted to what the encoder's gathers on `batches` (ids, counts)."""
+    check(model, encoder.bert)
+    theirs = {name: tensor.detach().float() for name, tensor in encoder.bert.state_dict().items()}
+    seen = _observed(encoder, batches)
+    own = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    words = theirs["embeddings.word_embeddings.weight"][encoder.words]
+    places = theirs["embeddings.position_embeddings.weight"][1 : len(own["positions.weight"]) + 1]
+    own["tokens.weight"] = _centred(words, 1)
+    own["positions.weight"] = _centred(places + theirs["embeddings.token_type_embeddings.weight"][0], 1)
+    if len(places) < len(model.positions.weight):
+        raise UserError(
+            f"tokenizer.positions = {len(model.positions.weight)}, but teacher.pretrained has {len(places)}"
+        )
+    norm = "embeddings.LayerNorm"
+    for i, layer in enumerate(model.blocks()):
+        at, to = f"encoder.layer.{i}.", f"layers.{i}."
+        gain, bias = _read(theirs, norm, seen[norm])
+        own[f"{to}attention_bypass.gain"], own[f"{to}attention_bypass.bias"] = gain, bias
+        for name in ("query", "key", "value"):
+            weight = theirs[f"{at}attention.self.{name}.weight"]
+            own[f"{to}attention.{name}.weight"] = weight * gain
+            own[f"{to}attention.{name}.bias"] = theirs[f"{at}attention.self.{name}.bias"] + weight @ bias
+        scale = torch.ones(model.heads)
+        if layer.attention.kind == "inhibitor":
+            gamma, delta, scale = _fitted(theirs, at, seen[f"{at}input"], model.heads, layer.attention.signed)
+            own[f"{to}attention.log_gamma"], own[f"{to}attention.delta"] = gamma.log(), delta
+        columns = scale.repeat_interleave(model.width // model.heads)
+        own[f"{to}attention.output.weight"] = _centred(theirs[f"{at}attention.output.dense.weight"] * columns, 0)
+        own[f"{to}attention.output.bias"] = _centred(theirs[f"{at}attention.output.dense.bias"], 0)
+        norm = f"{at}attention.output.LayerNorm"
+        gain, bias = _read(theirs, norm, seen[norm])
+        own[f"{to}hidden_bypass.gain"], own[f"{to}hidden_bypass.bias"] = gain, bias
+        weight = theirs[f"{at}intermediate.dense.weight"]
+        own[f"{to}up.weight"] = weight * gain
+        own[f"{to}up.bias"] = theirs[f"{at}intermediate.dense.bias"] + weight @ bias
+        own[f"{to}down.weight"] = _centred(theirs[f"{at}output.dense.weight"], 0)
+        own[f"{to}down.bias"] = _centred(theirs[f"{at}output.dense.bias"], 0)
+        norm = f"{at}output.LayerNorm"
+    return {name: tensor.contiguous() for name, tensor in own.items()}
+
+
+def last_read(encoder: Encoder, batches: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Gain and bias that make the encoder's last hidden state of the student's last normalized stream."""
+    theirs = {name: tensor.detach().float() for name, tensor in encoder.bert.state_dict().items()}
+    norm = f"encoder.layer.{encoder.bert.config.num_hidden_layers - 1}.output.LayerNorm"
+    return _read(theirs, norm, _observed(encoder, batches)[norm])
+
+
+def _centred(x: Tensor, dim: int) -> Tensor:
+    return x - x.mean(dim, keepdim=True)
+
+
+def _read(theirs: Mapping[str, Tensor], norm: str, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """A layer normalization as gain and bias of x / mean |x|; inputs: what it was given."""
+    centred = _centred(inputs, 1)
+    ratio = (centred.abs().mean(1) / centred.square().mean(1).sqrt()).mean()
+    return theirs[f"{norm}.weight"] * ratio, theirs[f"{norm}.bias"].clone()
+
+
+def _observed(encoder: Encoder, batches: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+    """What every layer normalization is given, (tokens, width), and of every layer the `input`, some sentences."""
+    found: dict[str, list[Tensor]] = {}
+    hooks = [
+        module.register_forward_pre_hook(
+            lambda _, inputs, name=name: found.setdefault(name, []).append(inputs[0].flatten(0, -2).float())
+        )
+        for name, module in encoder.bert.named_modules()
+        if name.endswith("LayerNorm")
+    ]
+    hooks += [
+        layer.register_forward_pre_hook(
+            lambda _, inputs, name=f"encoder.layer.{i}.input": found.setdefault(name, []).append(inputs[0].float())
+        )
+        for i, layer in enumerate(encoder.bert.encoder.layer)
+    ]
+    for ids, counts in batches:
+        encoder.hidden(ids, counts)
+    for hook in hooks:
+        hook.remove()
+    whole = {name: torch.cat(parts) for name, parts in found.items() if not name.endswith("input")}
+    return whole | {name: parts[len(parts) // 2] for name, parts in found.items() if name.endswith("input")}
+
+
+def _fitted(
+    theirs: Mapping[str, Tensor], at: str, states: Tensor, heads: int, signed: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """gamma, delta and scale (heads,) with which an Inhibitor gathers most nearly what softmax does (least squares)."""
+    q, k, v = (
+        (states @ theirs[f"{at}attention.self.{name}.weight"].T + theirs[f"{at}attention.self.{name}.bias"])
+        .unflatten(-1, (heads, -1))
+        .transpose(1, 2)
+        for name in ("query", "key", "value")
+    )
+    wanted = torch.softmax(q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5, -1) @ v
+    best = torch.full((heads,), torch.inf)
+    found = torch.zeros(3, heads)
+    for gamma in GAMMAS:
+        for delta in DELTAS:
+            of_heads = torch.full((heads,), gamma), torch.full((heads,), delta)
+            given = inhibitor(q, k, v, *of_heads, None, signed) / q.shape[2]
+            axes = (0, 2, 3)
+            scale = (given * wanted).sum(axes) / given.square().sum(axes).clamp_min(1e-9)
+            error = (given * scale[:, None, None] - wanted).square().sum(axes)
+            better = (error < best) & (scale > 0)
+            best = torch.where(better, error, best)
+            found = torch.where(better, torch.stack([*of_heads, scale]), found)
+    return found[0], found[1], found[2]

@@ -1,0 +1,82 @@
+"""Stage adopt: a student with a pretrained teacher's weights and another attention, drawn to it layer by layer."""
+
+import argparse
+
+import torch
+
+from integer_tickets.data.corpus import load_corpus
+from integer_tickets.errors import UserError
+from integer_tickets.integer.tokenizer import FIRST_PIECE, Tokenizer
+from integer_tickets.model.adopted import Encoder, adopt, last_read
+from integer_tickets.model.transformer import initialise
+from integer_tickets.params import load_params
+from integer_tickets.seeds import generator
+from integer_tickets.training import pretrained
+from integer_tickets.training.alignment import Alignment
+from integer_tickets.training.loop import train
+from integer_tickets.training.pretrained import Pretrained
+from integer_tickets.training.state import fresh_state
+from stages.folders import count_parameters, describe, write_float_model
+from stages.models import (
+    ADOPTED,
+    BESIDE,
+    DATA,
+    LESSONS,
+    TEACHER,
+    Item,
+    build,
+    calibration,
+    prepare_torch,
+    training_runtime,
+    tuning_schedule,
+)
+from stages.work import publish, work_folder
+
+MISSING = 0.01  # of our tokens, at most, that the teacher does not know
+
+
+def main() -> None:
+    params = load_params()
+    parser = argparse.ArgumentParser(prog="python -m stages adopt")
+    parser.add_argument("--attention", required=True, choices=params.adopt.attentions)
+    attention = parser.parse_args().attention
+    prepare_torch(params)
+    own = params.adopt
+    chosen = [training_runtime(params), *(part.model_dump(mode="json") for part in (own, params.model, params.train))]
+    work = work_folder("adopt", attention, chosen, [LESSONS, *BESIDE, TEACHER / "encoder"])
+    corpus = load_corpus(DATA, LESSONS)
+    teacher = pretrained.load(str(TEACHER / "encoder"), len(corpus.labels), 0, params.runtime.device)
+    encoder = encoder_of(teacher, corpus.tokenizer)
+    model = build(params, corpus, attention)
+    initialise(model, generator("initial", 0))
+    some = calibration(corpus, params)
+    model.load_state_dict(adopt(model, encoder, some))
+    guide = Alignment(model, encoder, last_read(encoder, some), own.hidden, params.runtime.autocast)
+    schedule = tuning_schedule(params, own, own.seed, "adopt")
+    splits = corpus.splits
+    result = train(
+        model, fresh_state(model), splits["train"], splits["selection"], schedule, {}, work / "run", soft=corpus.soft,
+        guide=guide, label=f"{attention} adopted",
+    )  # fmt: skip
+    info = describe(
+        Item(attention, "", own.seed), params, role="adopted", level=0, masks={}, weights="float", result=result,
+        parameters=count_parameters(model),
+    )  # fmt: skip
+    write_float_model(work / "out", model, {}, result, info, corpus)
+    publish(work, ADOPTED / attention)
+
+
+def encoder_of(teacher: Pretrained, tokenizer: Tokenizer) -> Encoder:
+    """The teacher's encoder, reading our tokens. UserError where it does not know them."""
+    own, bert = teacher.tokenizer, teacher.model.base_model.eval()
+    names = [own.pad_token, own.unk_token, own.sep_token][:FIRST_PIECE]
+    for piece, continues in zip(tokenizer.pieces, tokenizer.continues, strict=True):
+        names.append(("##" if continues else "") + piece.decode("utf-8", "replace"))
+    words = torch.tensor(own.convert_tokens_to_ids(names))
+    unknown = (words[FIRST_PIECE:] == own.unk_token_id).float().mean().item() if len(names) > FIRST_PIECE else 1.0
+    if unknown > MISSING:
+        raise UserError(
+            f"teacher.pretrained does not know {100 * unknown:.0f} % of the tokens; a student that begins with it "
+            "reads by its vocabulary: tokenizer.kind = pretrained"
+        )
+    return Encoder(bert, words, own.cls_token_id, own.sep_token_id)

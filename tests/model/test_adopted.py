@@ -1,0 +1,105 @@
+"""Students made of a BERT: nearly its hidden states where attention stays, and an Inhibitor fitted to it where not."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cosine_similarity
+
+from integer_tickets.errors import UserError
+from integer_tickets.model.adopted import Encoder, adopt, last_read
+from integer_tickets.model.rows import norm
+from integer_tickets.model.transformer import Transformer, initialise
+from integer_tickets.training.alignment import Alignment
+
+transformers = pytest.importorskip("transformers")
+
+VOCABULARY, SHAPE = 50, {"width": 48, "layers": 2, "heads": 4, "hidden": 64}
+
+
+def encoder_of(**changes) -> Encoder:
+    torch.manual_seed(0)
+    config = transformers.BertConfig(**{
+        "vocab_size": 60, "hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64,
+        "max_position_embeddings": 20, "hidden_act": "relu", "initializer_range": 0.15, **changes,
+    })  # fmt: skip
+    bert = transformers.BertModel(config).eval()
+    with torch.no_grad():
+        for name, parameter in bert.named_parameters():
+            if "LayerNorm" in name or name.endswith("bias"):
+                parameter += 0.1 * torch.randn(parameter.shape)
+    return Encoder(bert, torch.arange(10, 60), 2, 3)
+
+
+def student(kind: str, **changes) -> Transformer:
+    shape = {"vocabulary": VOCABULARY, "positions": 12, "classes": 2, "dropout": 0.0, "post_norm": True, **SHAPE}
+    model = Transformer(attention=kind, kernel="plain", **{**shape, **changes})
+    initialise(model, np.random.default_rng(0))
+    return model.eval()
+
+
+def batches(count: int = 6):
+    generator = torch.Generator().manual_seed(1)
+    return [
+        (torch.randint(0, VOCABULARY, (16, n), generator=generator), torch.full((16,), n)) for n in range(4, 4 + count)
+    ]
+
+
+@torch.no_grad()
+def likeness(model: Transformer, encoder: Encoder) -> float:
+    """Mean cosine between the student's last states and the encoder's."""
+    ids, counts = batches()[2]
+    seen: dict = {}
+    model.observe = seen.__setitem__
+    model(ids, counts)
+    model.observe = None
+    gain, bias = last_read(encoder, batches())
+    wanted = encoder.hidden(ids, counts)[-1]
+    return cosine_similarity(norm(seen["residual.1"]) * gain + bias, wanted).mean().item()
+
+
+def test_with_its_own_attention_a_student_is_nearly_its_encoder():
+    encoder, model = encoder_of(), student("softmax")
+    assert likeness(model, encoder) < 0.5
+    model.load_state_dict(adopt(model, encoder, batches()))
+    assert likeness(model, encoder) > 0.9
+
+
+def test_an_inhibitor_is_fitted_and_alignment_draws_it_nearer():
+    encoder, model = encoder_of(), student("inhibitor")
+    model.load_state_dict(adopt(model, encoder, batches()))
+    before = likeness(model, encoder)
+    assert before > 0.6
+    guide = Alignment(model, encoder, last_read(encoder, batches()), 1.0, False)
+    optimizer = torch.optim.Adam(model.parameters(), 0.003)
+    for _ in range(30):
+        for ids, counts in batches():
+            seen: dict = {}
+            model.observe = seen.__setitem__
+            model(ids, counts)
+            optimizer.zero_grad()
+            (guide(seen, ids, counts) / len(ids)).backward()
+            optimizer.step()
+    assert likeness(model, encoder) > max(0.9, before)
+
+
+def test_states_are_those_of_the_tokens_alone():
+    encoder = encoder_of()
+    ids = torch.tensor([[5, 6, 7], [8, 9, 0]])
+    hidden = encoder.hidden(ids, torch.tensor([3, 2]))
+    assert len(hidden) == 3 and hidden[0].shape == (5, 48)
+    alone = encoder.hidden(ids[1:, :2], torch.tensor([2]))
+    torch.testing.assert_close(hidden[2][3:], alone[2])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"width": 24}, "model.width = 24, but that of teacher.pretrained is 48"),
+        ({"layers": 3}, "model.layers = 3, but"),
+        ({"post_norm": False}, "model.post_norm = false, but teacher.pretrained normalizes after each addition"),
+        ({"positions": 30}, "tokenizer.positions = 30, but teacher.pretrained has 19"),
+    ],
+)
+def test_a_student_of_another_shape_is_named(changes, message):
+    with pytest.raises(UserError, match=message):
+        adopt(student("softmax", **changes), encoder_of(), batches(1))
