@@ -1,0 +1,80 @@
+"""From a pretrained BERT to an integer network that began with its weights, at a very small size."""
+
+import contextlib
+from pathlib import Path
+from string import ascii_lowercase
+
+import pytest
+import yaml
+
+from integer_tickets.data import preparation
+from integer_tickets.data.grammar import vocabulary_words
+from integer_tickets.errors import UserError
+from integer_tickets.integer import artefact
+from integer_tickets.params import merge, parse_params
+from integer_tickets.training import pretrained
+from integer_tickets.training.state import load_model
+from stages import adopt, lessons, prepare, quantize, teacher, train_dense
+from tests.stages.conftest import ROOT, SMALL
+
+transformers = pytest.importorskip("transformers")
+
+ITEM = ["--attention", "inhibitor", "--variant", "float", "--seed", "0"]
+CHANGES = {
+    "grid": {"attentions": ["inhibitor"]},
+    "language": {"vocabulary": 100},
+    "tokenizer": {"kind": "pretrained", "vocabulary": "vocab.txt", "size": 400},
+    "model": {"width": 16, "layers": 2, "heads": 2, "hidden": 32, "post_norm": True},
+    "train": {"start": "artifacts/adopted", "lessons": "artifacts/lessons.safetensors"},
+    "teacher": {"pretrained": "bert", "epochs": 2, "lr": 0.005},
+    "adopt": {"attentions": ["inhibitor"]},
+}
+
+
+@pytest.fixture(scope="module")
+def adopted(tmp_path_factory):
+    top = tmp_path_factory.mktemp("adopt")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *vocabulary_words(100)]
+    words += [
+        f"{before}{letter}" for before in ("", "##") for letter in ascii_lowercase if before + letter not in words
+    ]
+    (top / "data").mkdir()
+    (top / "data" / "vocab.txt").write_text("\n".join(words))
+    transformers.BertTokenizerFast(vocab={word: i for i, word in enumerate(words)}).save_pretrained(top / "bert")
+    config = transformers.BertConfig(
+        vocab_size=len(words), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=64,
+    )  # fmt: skip
+    transformers.BertModel(config).save_pretrained(top / "bert")
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    tiny = yaml.safe_load((ROOT / "presets" / "tiny.yaml").read_text())
+    (top / "params.yaml").write_text(yaml.safe_dump(merge(merge(merge(values, tiny), SMALL), CHANGES)))
+    with contextlib.chdir(top), pytest.MonkeyPatch.context() as patch:
+        for stage, arguments in (
+            (prepare, []), (teacher, []), (lessons, []), (adopt, ["--attention", "inhibitor"]), (train_dense, ITEM),
+            (quantize, [*ITEM, "--level", "0"]),
+        ):  # fmt: skip
+            patch.setattr("sys.argv", ["stages", *arguments])
+            stage.main()
+    return top
+
+
+def test_students_begin_with_adopted_weights_and_end_as_integers(adopted):
+    weights, _ = load_model(adopted / "artifacts/adopted/inhibitor/model.safetensors")
+    start, _ = load_model(adopted / "artifacts/ladder/inhibitor-float-0/dense/level_0/model.safetensors")
+    assert (weights["tokens.weight"] - start["tokens.weight"]).abs().max() < 0.5
+    assert weights["tokens.weight"].std() > 0
+    network = artefact.load(adopted / "artifacts/integer/inhibitor-float-0/level_0/int8/ticket.safetensors").network
+    assert network.post_norm and len(network.layers) == 2
+    teacher_files = {path.name for path in (adopted / "artifacts/teacher/encoder").iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= teacher_files
+
+
+def test_an_encoder_that_reads_otherwise_is_refused(adopted, monkeypatch):
+    monkeypatch.chdir(adopted)
+    values = yaml.safe_load(Path("params.yaml").read_text())
+    own = merge(values, {"tokenizer": {"kind": "pieces", "vocabulary": ""}, "language": {"vocabulary": 400}})
+    tokenizer = preparation.prepare(parse_params(own))[1].tokenizer
+    found = pretrained.load("artifacts/teacher/encoder", 2, 0, "cpu")
+    with pytest.raises(UserError, match=r"reads by its vocabulary: tokenizer.kind = pretrained"):
+        adopt.encoder_of(found, tokenizer)
