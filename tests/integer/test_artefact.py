@@ -50,6 +50,7 @@ def saved(tmp_path, random_network, random_tokenizer):
         ({"bits": 2}, 1),
         (FEWER_HEADS, 2),
         (FEWER_PAIRS, 3),
+        ({"bits": 4, "post_norm": True}, 4),
     ],
 )
 def test_round_trip(tmp_path, random_network, random_tokenizer, kind, shape, version):
@@ -176,10 +177,10 @@ def test_a_later_version(saved):
     write(saved, description, tensors)
     with pytest.raises(UserError, match=r"ticket.safetensors: the stated format and its numbers disagree"):
         artefact.load(saved)
-    description["format"] = 4
+    description["format"] = 5
     write(saved, description, tensors)
     with pytest.raises(
-        UserError, match=r"ticket.safetensors: format version 4, this program reads versions 1, 2 and 3; update it"
+        UserError, match=r"ticket.safetensors: format version 5, this program reads versions 1, 2, 3 and 4; update it"
     ):
         artefact.load(saved)
 

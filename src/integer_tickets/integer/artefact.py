@@ -26,9 +26,9 @@ from integer_tickets.integer.network import IntegerNetwork, Layer
 from integer_tickets.integer.rounding import Array
 from integer_tickets.integer.tokenizer import Tokenizer
 
-FORMATS = (1, 2, 3)
+FORMATS = (1, 2, 3, 4)
 """A file has version 2 only if a layer has fewer heads than the network, and version 3 only if q and k of a layer are
-narrower than a head: lower versions know no such layers."""
+narrower than a head, version 4 only if layers have bypasses: lower versions know no such layers."""
 
 KEY = "integer_tickets"
 
@@ -155,6 +155,8 @@ def _describe(network: IntegerNetwork, tokenizer: Tokenizer, provenance: Any) ->
 
 
 def _version(layer: Layer, network: IntegerNetwork) -> int:
+    if network.post_norm:
+        return 4
     if layer.pairs < network.head_width:
         return 3
     return 2 if layer.heads < network.heads else 1
