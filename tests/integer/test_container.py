@@ -160,8 +160,8 @@ def test_tensors_taken_away_doubled_resized_and_added(file):
         (b'{"__metadata__": {"integer_tickets": "{\\"format\\": 1, \\"format\\": 1}"}}', "'format' occurs twice"),
         (b'{"__metadata__": {"integer_tickets": "' + b"[" * 100_000 + b'"}}', "description cannot be read"),
         (
-            b'{"__metadata__": {"integer_tickets": "{\\"format\\": 4}"}}',
-            "format version 4, this program reads versions 1, 2 and 3",
+            b'{"__metadata__": {"integer_tickets": "{\\"format\\": 5}"}}',
+            "format version 5, this program reads versions 1, 2, 3 and 4",
         ),
         (b'{"__metadata__": {"integer_tickets": "{\\"format\\": 1' + b"0" * 5000 + b'}"}}', "cannot be read"),
     ],
