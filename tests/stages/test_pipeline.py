@@ -53,7 +53,7 @@ def test_a_changed_parameter_reruns_what_depends_on_it(fewer, tmp_path):
     before = copied.locked()
     copied.git("switch", "--quiet", "--create", "warmer")
     copied.change({"lessons": {"temperature": 8.0}, "distill": {"lr": 0.02}})
-    expected = {f"distill@{NAME}-level0", f"analyze@{NAME}", *JUDGED}
+    expected = {"lessons", f"distill@{NAME}-level0", f"analyze@{NAME}", *JUDGED}
     assert copied.repro() == expected
     after = copied.locked()
     assert {name for name in before if before[name] != after[name]} == expected
@@ -93,7 +93,15 @@ def test_the_commands_of_dvc_that_a_study_is_read_with(fewer, tmp_path):
 def test_a_stage_by_itself_gives_the_same(fewer, tmp_path):
     """`dvc repro -sf` of one item of every stage; the stages with several items are covered by --force."""
     copied = fewer[0].copy(tmp_path / "copy")
-    names = ["prepare", "teacher", f"train_dense@{NAME}", f"quantize@{NAME}-level1", "evaluate", f"analyze@{NAME}"]
+    names = [
+        "prepare",
+        "teacher",
+        "lessons",
+        f"train_dense@{NAME}",
+        f"quantize@{NAME}-level1",
+        "evaluate",
+        f"analyze@{NAME}",
+    ]
     names += ["certify", "report"]
     for name in names:
         assert copied.repro("--single-item", "--force", name) == {name}
