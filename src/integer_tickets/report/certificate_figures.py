@@ -11,6 +11,8 @@ from integer_tickets.report.generalization import FEWEST, correlations, networks
 from integer_tickets.report.pictures import Picture
 from integer_tickets.report.study import Study, select
 
+COLUMNS = 4
+"""Panels side by side."""
 WEIGHT_LINES = {"int8": "-", "int4": "--", "int3": "-.", "ternary": ":"}
 
 
@@ -67,10 +69,15 @@ def pictures(study: Study) -> list[Picture]:
 
 
 def _parts(rows: pd.DataFrame) -> pd.DataFrame:
-    """Network, part, kbit; means over seeds."""
-    means = rows.groupby("name", sort=False).mean(numeric_only=True)
+    """Network, part, kbit; means over seeds, and over the ladders that end in such weights."""
+    keys = ["attention", "weights", "level", "distilled"]
+    means = rows.groupby(keys, sort=False)[[f"bits_{part}" for part in PARTS]].mean().sort_index()
+    names = [
+        f"{attention} {weights} {f'level {level}' if level else 'dense'}{' distilled' if distilled else ''}"
+        for attention, weights, level, distilled in means.index
+    ]
     parts = [
-        pd.DataFrame({"name": means.index, "part": text, "kbit": means[f"bits_{part}"].to_numpy() / 1000})
+        pd.DataFrame({"name": names, "part": text, "kbit": means[f"bits_{part}"].to_numpy() / 1000})
         for part, text in PARTS.items()
     ]
     return pd.concat(parts, ignore_index=True)
@@ -210,9 +217,13 @@ def _saved(study: Study) -> pd.DataFrame:
 def mask_bits(frame: pd.DataFrame) -> Figure:
     """How much of a mask's bits is saved by what may be known of it, against density."""
     ladders = list(frame.groupby(["attention", "variant"], sort=False))
-    figure = Figure(figsize=(max(7.0, 3.6 * len(ladders)), 3.8), layout="constrained")
-    grid = list(figure.subplots(1, len(ladders), sharex=True, sharey=True, squeeze=False)[0])
-    for axes, ((attention, variant), rows) in zip(grid, ladders, strict=True):
+    columns = min(len(ladders), COLUMNS)
+    lines = -(-len(ladders) // columns)
+    figure = Figure(figsize=(max(7.0, 3.2 * columns), 0.8 + 2.8 * lines), layout="constrained")
+    grid = list(figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flat)
+    for axes in grid[len(ladders) :]:
+        axes.set_visible(False)
+    for axes, ((attention, variant), rows) in zip(grid, ladders, strict=False):
         axes.set_title(f"{attention} {variant}", loc="left")
         for (known, own), marker, colour in zip(rows.groupby("known", sort=False), "osDx", PALETTE[::2], strict=True):
             style = {"marker": marker, "ms": 5, "mfc": "white" if marker == "D" else colour, "color": colour, "lw": 1.2}
@@ -220,7 +231,9 @@ def mask_bits(frame: pd.DataFrame) -> Figure:
         axes.axhline(0, color=GREY, lw=0.8)
         density_axis(axes, sorted(frame["density"].round(3).unique()))
     figure.supxlabel("density: % of the prunable weights that are kept (log scale)", fontsize=10)
-    grid[0].set_ylabel("saved of the mask's bits, %")
+    for axes in grid[max(0, len(ladders) - columns) : len(ladders)]:  # those with nothing below
+        axes.tick_params(labelbottom=True)
+    figure.supylabel("saved of the mask's bits, %", fontsize=10)
     legend(figure, grid, 4)
     return figure
 
