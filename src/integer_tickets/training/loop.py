@@ -59,6 +59,13 @@ class Result:
     epoch: int
     history: list[dict[str, float]] = field(default_factory=list)
 
+    def add(self, row: dict[str, float], weights: Callable[[], Weights]) -> None:
+        """A row of history; its weights are kept where it is the best so far, the first of equals."""
+        best = max((past["selection_accuracy"] for past in self.history), default=-1.0)
+        self.history.append(row)
+        if row["selection_accuracy"] > best:
+            self.weights, self.epoch = weights(), int(row["epoch"])
+
 
 def train(
     model: Transformer,
@@ -158,10 +165,7 @@ def train(
             "selection_accuracy": round(accuracy, 6),
             "selection_loss": round(cross_entropy, 6),
         }
-        best = max((past["selection_accuracy"] for past in result.history), default=-1.0)
-        result.history.append(row)
-        if row["selection_accuracy"] > best:
-            result.weights, result.epoch = weights_of(model), epoch + 1
+        result.add(row, lambda: weights_of(model))
         progress = {"epoch": result.epoch, "history": result.history}
         save_state(checkpoint, optimizer.snapshot(), result.weights, progress)
         bar.set_postfix(loss=row["loss"], selection=row["selection_accuracy"])

@@ -123,10 +123,7 @@ def fine_tune(teacher: Pretrained, train_split: Split, selection: Split, schedul
             "lr": schedule.rate(step - 1, steps), "selection_accuracy": round(accuracy, 6),
             "selection_loss": round(cross_entropy, 6),
         }  # fmt: skip
-        best_yet = max((past["selection_accuracy"] for past in result.history), default=-1.0)
-        result.history.append(row)
-        if row["selection_accuracy"] > best_yet:
-            result.weights, result.epoch = _copies({name: p.detach() for name, p in named.items()}), epoch + 1
+        result.add(row, lambda: _copies({name: p.detach() for name, p in named.items()}))
         progress = {"epoch": result.epoch, "history": result.history, "done": epoch + 1}
         save_state(checkpoint, _state(named, optimizer, step), result.weights, progress)
     bar.close()
