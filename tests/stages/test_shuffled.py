@@ -48,7 +48,8 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 
 
 def test_networks_learned_by_heart_what_certificates_do_not_believe(certificates):
-    assert len(certificates) == 6 and certificates["risk"].min() < 0.3
+    networks = certificates[certificates["stage"] != "baseline"]
+    assert len(networks) == 6 and networks["risk"].min() < 0.3
     assert (certificates["held_out_risk"] > 0.3).all()
     assert (certificates["description_length"] >= 1).all()
     assert (certificates["error"] >= certificates["commonest"]).all()

@@ -234,6 +234,8 @@ def _matrix(
 ) -> dict[str, Any]:
     """The mask, then the weights that live. Rows of a table stay where they are, outputs of a layer may swap places."""
     coder.part = "header"
+    if before is not None and choice(coder, None if source is None else _same(source, before), 2):
+        return {"weight": before.weight, "mask": before.mask, "bits": before.bits}
     bits = WEIGHT_BITS[choice(coder, None if source is None else WEIGHT_BITS.index(source.bits), len(WEIGHT_BITS))]
     pruned = choice(coder, None if source is None else source.mask is not None, 2)
     if before is not None and (before.weight.shape != shape or before.bits != bits):
@@ -253,6 +255,13 @@ def _matrix(
     weight, above = np.zeros(shape, np.int8), neighbours(mask) if rows_stay else None
     weight[mask] = symbols(coder, living, int(mask.sum()), high - low + 1, above, beside) + low
     return {"weight": weight, "mask": mask if pruned else None, "bits": bits}
+
+
+def _same(source: Table | Linear, before: Table | Linear) -> bool:
+    """Whether weights, mask and bits are those of the prior ticket."""
+    masks = [np.ones(own.weight.shape, bool) if own.mask is None else own.mask for own in (source, before)]
+    stored = (source.mask is None) == (before.mask is None) and source.bits == before.bits
+    return stored and np.array_equal(source.weight, before.weight) and np.array_equal(*masks)
 
 
 def _tokenizer(
