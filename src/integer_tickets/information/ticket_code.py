@@ -259,9 +259,11 @@ def _matrix(
 
 def _same(source: Table | Linear, before: Table | Linear) -> bool:
     """Whether weights, mask and bits are those of the prior ticket."""
-    masks = [np.ones(own.weight.shape, bool) if own.mask is None else own.mask for own in (source, before)]
-    stored = (source.mask is None) == (before.mask is None) and source.bits == before.bits
-    return stored and np.array_equal(source.weight, before.weight) and np.array_equal(*masks)
+    if source.bits != before.bits or not np.array_equal(source.weight, before.weight):
+        return False
+    if source.mask is None or before.mask is None:
+        return source.mask is before.mask
+    return np.array_equal(source.mask, before.mask)
 
 
 def _tokenizer(
