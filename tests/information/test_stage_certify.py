@@ -5,6 +5,7 @@ import pytest
 
 from integer_tickets.information.certificates import length_of
 from integer_tickets.integer.artefact import load
+from integer_tickets.training.state import load_tensors, save_tensors
 from stages import certify
 from tests.evaluation.conftest import checkout, copied  # noqa: F401
 
@@ -27,3 +28,11 @@ def test_every_integer_network_has_a_certificate_and_a_rerun_gives_the_same_byte
     assert (row["bits"], row["symmetry"]) == pytest.approx((bits["total"], symmetry), abs=1e-5)
     certify.main()
     assert path.read_bytes() == first
+
+
+def test_a_teacher_that_says_nothing_of_unlabelled_text_certifies_none(copied):  # noqa: F811
+    path = copied / "artifacts" / "teacher" / "logits.safetensors"
+    says, _ = load_tensors(path)
+    save_tensors(path, {"train": says["train"]})
+    certify.main()
+    assert "apart" not in pd.read_csv(copied / "artifacts" / "certificates.csv")
