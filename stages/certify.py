@@ -104,7 +104,7 @@ def bag_of_words_row(
 
 
 def _teacher(headline: str, labels: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """The classes that the teacher gives unlabelled texts, a pretrained one none, and where it errs on held-out ones."""
+    """The classes that the teacher gives unlabelled texts (pretrained: none), and where it errs on held-out ones."""
     says = load_tensors(ARTIFACTS / "teacher" / "logits.safetensors")[0]
     held_out = load_tensors(ARTIFACTS / "teacher" / "predictions.safetensors")[0][headline]
     found = says["unlabelled"].argmax(1).numpy() if "unlabelled" in says else np.zeros(0, np.int64)
