@@ -12,7 +12,7 @@ from torch import Tensor
 
 from integer_tickets.data.corpus import Corpus
 from integer_tickets.errors import UserError
-from integer_tickets.integer import artefact, torch_engine
+from integer_tickets.integer import artefact, native_engine, torch_engine
 from integer_tickets.model.lowering import lower
 from integer_tickets.model.quantized import QuantizedTransformer
 from integer_tickets.params import WEIGHT_NAMES
@@ -39,7 +39,7 @@ def write_integer_model(
     info: Mapping[str, Any],
     job: Job,
 ) -> None:
-    """Lower, save, read back, and predict with the torch engine; the simulation must agree on selection."""
+    """Lower, save, read back, and predict with an integer engine; the simulation must agree on selection."""
     corpus = job.corpus
     provenance = {
         **{key: info[key] for key in ("role", "attention", "variant", "seed", "level", "rewind", "distilled")},
@@ -57,13 +57,12 @@ def write_integer_model(
 def write_network(
     path: Path, model: QuantizedTransformer, masks: Masks, provenance: Mapping[str, Any], corpus: Corpus
 ) -> dict[str, Tensor]:
-    """Lower, save and read back; the logits of every split by the torch engine, which are those of the simulation."""
+    """Lower, save and read back; the logits of every split by an integer engine, which are those of the simulation."""
     artefact.save(path, lower(model.cpu(), masks, corpus.labels), corpus.tokenizer, provenance)
     processes.wait()
     network = artefact.load(path).network
-    logits = {
-        name: torch.from_numpy(torch_engine.logits(network, rows_of(split))) for name, split in reported(corpus).items()
-    }
+    run = native_engine.logits if native_engine.available() is None else torch_engine.logits
+    logits = {name: torch.from_numpy(run(network, rows_of(split))) for name, split in reported(corpus).items()}
     _compare(model, network.logit_multiplier / 2**network.logit_shift, logits["selection"], corpus)
     return logits
 
