@@ -94,7 +94,7 @@ def bag_of_words_row(
 ) -> dict[str, Any]:  # fmt: skip
     """The certificate of the simplest ticket, on the same texts; `new` are those of the headline split."""
     places = places_of(texts)
-    own = smallest_bound(places, labels, settings.delta)
+    own = smallest_bound(places, labels, number, settings.delta)
     bound = certificate(own.predict(places) != labels, labels, number, own.bits, 0.0, settings)
     wrong = own.predict(places_of(new)) != new_labels
     fixed = columns_of(Configuration("baseline", "bag of words", weights="ternary")) | {"seed": 0}

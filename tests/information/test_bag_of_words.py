@@ -20,7 +20,7 @@ def test_the_words_that_decide_are_found():
     texts = [" ".join(words[i] for i in row) for row in rows]
     labels = (np.isin(rows, range(40)).sum(1) > np.isin(rows, range(40, 80)).sum(1)).astype(np.int64)
     places = places_of(texts)
-    own = smallest_bound(places, labels, 0.05)
+    own = smallest_bound(places, labels, np.arange(3000), 0.05)
     assert (own.predict(places) != labels).mean() < 0.08
     assert 60 <= np.count_nonzero(own.signs) <= 140
     decisive = places_of(list(words[:80])).indices

@@ -14,6 +14,7 @@ from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 
 from integer_tickets.information.bounds import occam
+from integer_tickets.information.certificates import losses_of
 from integer_tickets.information.coder import Coder, adaptive, choice, measured, number
 from integer_tickets.integer.tokenizer import fnv1a, words
 
@@ -55,8 +56,13 @@ def places_of(texts: Sequence[str]) -> csr_matrix:
     return csr_matrix((np.ones(len(columns), np.float64), columns, ends), (len(rows), PLACES))
 
 
-def smallest_bound(places: csr_matrix, labels: NDArray[np.integer], delta: float) -> BagOfWords:
-    """Of the tickets on the way down, of two classes, the one with the lowest bound (which holds for all at once)."""
+def smallest_bound(
+    places: csr_matrix, labels: NDArray[np.integer], number: NDArray[np.int64], delta: float
+) -> BagOfWords:
+    """Of the tickets on the way down, of two classes, the one with the lowest bound (which holds for all at once).
+
+    number: of the independent unit of each text.
+    """
     scale = np.sqrt(np.asarray(places.mean(0)).ravel())  # a weight matters as often as its words occur
     alive = np.flatnonzero(scale > 0)
     best, lowest = BagOfWords(np.zeros(PLACES, np.int64), 0), np.inf
@@ -66,7 +72,8 @@ def smallest_bound(places: csr_matrix, labels: NDArray[np.integer], delta: float
         signs = np.zeros(PLACES, np.int64)
         signs[alive] = np.where(weight < 0, -1, 1)
         own = BagOfWords(signs, _threshold(np.asarray(some @ signs[alive]), labels))
-        bound = occam(float((own.predict(places) != labels).mean()), len(labels), own.bits, delta)
+        losses = losses_of(own.predict(places) != labels, number)
+        bound = occam(float(losses.mean()), len(losses), own.bits, delta)
         if bound < lowest:
             best, lowest = own, bound
         size = np.abs(weight) * scale[alive]
