@@ -7,7 +7,7 @@ import torch
 from integer_tickets.data.corpus import load_corpus
 from integer_tickets.errors import UserError
 from integer_tickets.integer.tokenizer import FIRST_PIECE, Tokenizer
-from integer_tickets.model.adopted import Encoder, adopt, last_read
+from integer_tickets.model.adopted import Encoder, adopt
 from integer_tickets.model.transformer import initialise
 from integer_tickets.params import load_params
 from integer_tickets.seeds import generator
@@ -49,9 +49,9 @@ def main() -> None:
     encoder = encoder_of(teacher, corpus.tokenizer)
     model = build(params, corpus, attention)
     initialise(model, generator("initial", 0))
-    some = calibration(corpus, params)
-    model.load_state_dict(adopt(model, encoder, some))
-    guide = Alignment(model, encoder, last_read(encoder, some), own.hidden, params.runtime.autocast)
+    weights, last = adopt(model, encoder, calibration(corpus, params))
+    model.load_state_dict(weights)
+    guide = Alignment(model, encoder, last, own.hidden, params.runtime.autocast)
     schedule = tuning_schedule(params, own, own.seed, "adopt")
     splits = corpus.splits
     result = train(

@@ -149,10 +149,14 @@ def _texts(where: str, dataset: Dataset, column: str) -> list[str]:
     if column not in dataset.column_names:
         raise UserError(f"{where}: no column {column!r} (data.text); it has {', '.join(dataset.column_names)}")
     texts = list(dataset[column])
-    wrong = next((row for row, text in enumerate(texts, 1) if not isinstance(text, str)), None)
-    if wrong is not None:
-        raise UserError(f"{where}, row {wrong}, column {column!r}: {texts[wrong - 1]!r}, expected a text")
+    _check_texts(where, column, texts)
     return texts
+
+
+def _check_texts(where: str, column: str, texts: list[Any]) -> None:
+    for row, text in enumerate(texts, 1):
+        if not isinstance(text, str):
+            raise UserError(f"{where}, row {row}, column {column!r}: {text!r}, expected a text")
 
 
 def _table(where: str, dataset: Dataset, data: Data) -> _Table:
@@ -170,9 +174,8 @@ def _table(where: str, dataset: Dataset, data: Data) -> _Table:
         raise UserError(f"{where}: no rows")
     columns = {name: list(dataset[column]) for name, column in wanted.items()}
     for name in ("text", "text2"):
-        for row, text in enumerate(columns.get(name, []), 1):
-            if not isinstance(text, str):
-                raise UserError(f"{where}, row {row}, column {wanted[name]!r}: {text!r}, expected a text")
+        if name in columns:
+            _check_texts(where, wanted[name], columns[name])
     for row, group in enumerate(columns.get("group", []), 1):
         if group is None or group == "":
             raise UserError(f"{where}, row {row}, column {data.group!r}: empty, expected the name of a group")

@@ -29,6 +29,7 @@ from integer_tickets.information.coder import (
 )
 from integer_tickets.information.forms import neighbours, symbols
 from integer_tickets.integer.network import (
+    BYPASSES,
     WEIGHT_BITS,
     Bypass,
     Inhibitor,
@@ -46,7 +47,6 @@ from integer_tickets.integer.tokenizer import FIRST_PIECE, Tokenizer
 
 PARTS = ("masks", "values", "scales", "biases", "embedding", "tokenizer", "header")
 LETTERS = 256
-BYPASSES = ("attention_bypass", "hidden_bypass")
 HASH, WORDS, PIECES, PRIOR = range(4)  # kinds of vocabularies; the last of the prior ticket's
 
 Ticket = tuple[IntegerNetwork, Tokenizer]

@@ -7,6 +7,7 @@ import numpy as np
 
 from integer_tickets.integer import packing
 from integer_tickets.integer.network import (
+    BYPASSES,
     Bypass,
     Inhibitor,
     IntegerNetwork,
@@ -21,7 +22,6 @@ from integer_tickets.integer.rounding import Array, Rule
 from integer_tickets.integer.tokenizer import Tokenizer
 
 MAX_ROWS = 1 << 20
-BYPASSES = ("attention_bypass", "hidden_bypass")
 
 
 def network_tensors(network: IntegerNetwork) -> dict[str, Array]:

@@ -11,6 +11,8 @@ from integer_tickets.integer.rounding import S8, S16, U8, Array, Rule, length_ta
 MAX_WIDTH = 1023
 MAX_POSITIONS = 255
 WEIGHT_BITS = (8, 4, 3, 2)
+BYPASSES = ("attention_bypass", "hidden_bypass")
+"""Of a post-norm layer, by the names of its fields."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -294,7 +296,7 @@ def _check_layer(name: str, layer: Layer, d: int, head_width: int) -> None:
     )
     for part, role in roles(layer.attention).items():
         _check_linear(f"{name}.{part}", getattr(layer, part), expected[part], role)
-    for part, bypass in (("attention_bypass", layer.attention_bypass), ("hidden_bypass", layer.hidden_bypass)):
+    for part, bypass in ((part, getattr(layer, part)) for part in BYPASSES):
         for vector, values in () if bypass is None else vars(bypass).items():
             _require(values.shape == (d,), f"{name}.{part}: {vector} must be ({d},)")
             _check_integers(f"{name}.{part}", vector, values, -(2**15) + 1, 2**15 - 1)

@@ -67,8 +67,13 @@ def check(model: Transformer, bert: Any) -> None:
 
 
 @torch.no_grad()
-def adopt(model: Transformer, encoder: Encoder, batches: Sequence[tuple[Tensor, Tensor]]) -> Weights:
-    """The student's first weights; its attention is fitted to what the encoder's gathers on `batches` (ids, counts)."""
+def adopt(
+    model: Transformer, encoder: Encoder, batches: Sequence[tuple[Tensor, Tensor]]
+) -> tuple[Weights, tuple[Tensor, Tensor]]:
+    """The student's first weights; its attention is fitted to what the encoder's gathers on `batches` (ids, counts).
+
+    And the gain and bias that make the encoder's last hidden state of the student's last normalized stream.
+    """
     check(model, encoder.bert)
     theirs = {name: tensor.detach().float() for name, tensor in encoder.bert.state_dict().items()}
     seen = _observed(encoder, batches)
@@ -106,14 +111,7 @@ def adopt(model: Transformer, encoder: Encoder, batches: Sequence[tuple[Tensor, 
         own[f"{to}down.weight"] = _centred(theirs[f"{at}output.dense.weight"], 0)
         own[f"{to}down.bias"] = _centred(theirs[f"{at}output.dense.bias"], 0)
         norm = f"{at}output.LayerNorm"
-    return {name: tensor.contiguous() for name, tensor in own.items()}
-
-
-def last_read(encoder: Encoder, batches: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Gain and bias that make the encoder's last hidden state of the student's last normalized stream."""
-    theirs = {name: tensor.detach().float() for name, tensor in encoder.bert.state_dict().items()}
-    norm = f"encoder.layer.{encoder.bert.config.num_hidden_layers - 1}.output.LayerNorm"
-    return _read(theirs, norm, _observed(encoder, batches)[norm])
+    return {name: tensor.contiguous() for name, tensor in own.items()}, _read(theirs, norm, seen[norm])
 
 
 def _centred(x: Tensor, dim: int) -> Tensor:

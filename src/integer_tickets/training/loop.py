@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -59,12 +59,24 @@ class Result:
     epoch: int
     history: list[dict[str, float]] = field(default_factory=list)
 
-    def add(self, row: dict[str, float], weights: Callable[[], Weights]) -> None:
-        """A row of history; its weights are kept where it is the best so far, the first of equals."""
+    def add(
+        self, epoch: int, step: int, loss: float, lr: float, selection: tuple[float, float],
+        weights: Callable[[], Weights],
+    ) -> dict[str, float]:  # fmt: skip
+        """The row of history of an epoch; its weights are kept where it is the best so far, the first of equals.
+
+        selection: accuracy and cross-entropy on that split.
+        """
+        accuracy, cross_entropy = (round(value, 6) for value in selection)
+        row = {
+            "epoch": epoch, "step": step, "loss": round(loss, 6), "lr": lr, "selection_accuracy": accuracy,
+            "selection_loss": cross_entropy,
+        }  # fmt: skip
         best = max((past["selection_accuracy"] for past in self.history), default=-1.0)
         self.history.append(row)
-        if row["selection_accuracy"] > best:
-            self.weights, self.epoch = weights(), int(row["epoch"])
+        if accuracy > best:
+            self.weights, self.epoch = weights(), epoch
+        return row
 
 
 def train(
@@ -157,15 +169,9 @@ def train(
         accuracy, cross_entropy = score(model, selection)
         if not math.isfinite(cross_entropy):  # the last step of all is followed by no loss
             raise UserError(f"{label}: the model is no longer finite at step {step}; lower the learning rate")
-        row = {
-            "epoch": epoch + 1,
-            "step": step,
-            "loss": round(total.item() / len(left), 6),  # of the steps made here
-            "lr": schedule.rate(step - 1, steps),
-            "selection_accuracy": round(accuracy, 6),
-            "selection_loss": round(cross_entropy, 6),
-        }
-        result.add(row, lambda: weights_of(model))
+        mean = total.item() / len(left)  # of the steps made here
+        lr = schedule.rate(step - 1, steps)
+        row = result.add(epoch + 1, step, mean, lr, (accuracy, cross_entropy), lambda: weights_of(model))
         progress = {"epoch": result.epoch, "history": result.history}
         save_state(checkpoint, optimizer.snapshot(), result.weights, progress)
         bar.set_postfix(loss=row["loss"], selection=row["selection_accuracy"])
@@ -180,12 +186,22 @@ def predict(model: Transformer, split: Split) -> np.ndarray:
     """Logits (rows, classes) float32 of every row, in the order of the split."""
     device = next(model.parameters()).device
     model.eval()
-    logits: np.ndarray | None = None
-    for indices in evaluation_batches(split.lengths):
+
+    def logits(indices: np.ndarray) -> Tensor:
         ids, counts = (torch.from_numpy(array).to(device) for array in pad(split, indices))
-        part = model(ids, counts).float().cpu().numpy()
+        found: Tensor = model(ids, counts)
+        return found
+
+    return gathered(len(split), evaluation_batches(split.lengths), logits)
+
+
+def gathered(rows: int, batches: Iterable[np.ndarray], logits_of: Callable[[np.ndarray], Tensor]) -> np.ndarray:
+    """Logits (rows, classes) float32 of batches of rows, each in its place."""
+    logits: np.ndarray | None = None
+    for indices in batches:
+        part = logits_of(indices).float().cpu().numpy()
         if logits is None:
-            logits = np.empty((len(split), part.shape[1]), np.float32)
+            logits = np.empty((rows, part.shape[1]), np.float32)
         logits[indices] = part
     assert logits is not None
     return logits
@@ -193,8 +209,12 @@ def predict(model: Transformer, split: Split) -> np.ndarray:
 
 def score(model: Transformer, split: Split) -> tuple[float, float]:
     """Accuracy and cross-entropy (nats) on a split."""
-    logits = torch.from_numpy(predict(model, split))
-    labels = torch.from_numpy(split.labels)
+    return scored(predict(model, split), split)
+
+
+def scored(found: np.ndarray, split: Split) -> tuple[float, float]:
+    """The same of logits."""
+    logits, labels = torch.from_numpy(found), torch.from_numpy(split.labels)
     accuracy = (logits.argmax(1) == labels).double().mean().item()
     return accuracy, F.cross_entropy(logits.double(), labels).item()
 

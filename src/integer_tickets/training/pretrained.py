@@ -14,7 +14,7 @@ from tqdm import tqdm
 from integer_tickets.data.batches import Split, epoch_batches, evaluation_batches, pad
 from integer_tickets.errors import UserError
 from integer_tickets.seeds import generator, seed_for
-from integer_tickets.training.loop import Result, Schedule
+from integer_tickets.training.loop import Result, Schedule, gathered, scored
 from integer_tickets.training.state import State, Weights, load_state, save_state
 
 Texts = Sequence[str] | Sequence[tuple[str, str]]
@@ -115,15 +115,13 @@ def fine_tune(teacher: Pretrained, train_split: Split, selection: Split, schedul
             total += loss.item()
             step += 1
             bar.update()
-        accuracy, cross_entropy = _score(predict(teacher, selection, schedule.autocast), selection)
-        if not np.isfinite(total + cross_entropy):
+        on_selection = scored(predict(teacher, selection, schedule.autocast), selection)
+        if not np.isfinite(total + on_selection[1]):
             raise UserError(f"teacher: the loss is no longer finite at step {step}; lower teacher.lr")
-        row = {
-            "epoch": epoch + 1, "step": step, "loss": round(total / len(batches[epoch]), 6),
-            "lr": schedule.rate(step - 1, steps), "selection_accuracy": round(accuracy, 6),
-            "selection_loss": round(cross_entropy, 6),
-        }  # fmt: skip
-        result.add(row, lambda: _copies({name: p.detach() for name, p in named.items()}))
+        mean, lr = total / len(batches[epoch]), schedule.rate(step - 1, steps)
+        result.add(
+            epoch + 1, step, mean, lr, on_selection, lambda: _copies({name: p.detach() for name, p in named.items()})
+        )
         progress = {"epoch": result.epoch, "history": result.history, "done": epoch + 1}
         save_state(checkpoint, _state(named, optimizer, step), result.weights, progress)
     bar.close()
@@ -135,21 +133,9 @@ def fine_tune(teacher: Pretrained, train_split: Split, selection: Split, schedul
 def predict(teacher: Pretrained, split: Split, autocast: bool) -> NDArray[np.float32]:
     """Logits (rows, classes) of every row, in the order of the split."""
     teacher.model.eval()
-    logits: NDArray[np.float32] | None = None
-    for indices in tqdm(evaluation_batches(split.lengths, 4096), desc="teacher", disable=None, leave=False):
-        with torch.autocast(teacher.model.device.type, torch.bfloat16, enabled=autocast):
-            part = teacher.logits(split, indices).cpu().numpy()
-        if logits is None:
-            logits = np.empty((len(split), part.shape[1]), np.float32)
-        logits[indices] = part
-    assert logits is not None
-    return logits
-
-
-def _score(logits: NDArray[np.float32], split: Split) -> tuple[float, float]:
-    labels = torch.from_numpy(split.labels)
-    loss = F.cross_entropy(torch.from_numpy(logits).double(), labels).item()
-    return float((logits.argmax(1) == split.labels).mean()), loss
+    batches = tqdm(evaluation_batches(split.lengths, 4096), desc="teacher", disable=None, leave=False)
+    with torch.autocast(teacher.model.device.type, torch.bfloat16, enabled=autocast):
+        return gathered(len(split), batches, lambda indices: teacher.logits(split, indices))
 
 
 def _state(named: Mapping[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer, step: int) -> State:
