@@ -27,7 +27,7 @@ def main() -> None:
     params = load_params()
     prepare_torch(params)
     own = params.teacher
-    shared = [params.model.biases, params.model.places, params.tokenizer.positions]
+    shared = [params.model.biases, params.model.places, params.model.post_norm, params.tokenizer.positions]
     chosen = [training_runtime(params), shared, *(part.model_dump(mode="json") for part in (own, params.train))]
     work = work_folder("teacher", "teacher", chosen, [DATA, *_files(own.pretrained)])
     schedule = ladder_schedule(params, own.seed)
