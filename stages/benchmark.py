@@ -13,13 +13,14 @@ import torch
 from integer_tickets.benchmark.peer_files import EncoderShape, write_files
 from integer_tickets.benchmark.peers import Runner, present, versions
 from integer_tickets.benchmark.timing import interleaved, summary
+from integer_tickets.blocks import WEIGHT_NAMES, own_bits
 from integer_tickets.data.corpus import Corpus, load_corpus
 from integer_tickets.files import write_json, write_text
 from integer_tickets.integer import artefact, native_engine, reference, torch_engine
 from integer_tickets.integer.network import padded
 from integer_tickets.integer.rounding import Array
 from integer_tickets.model.transformer import Transformer
-from integer_tickets.params import WEIGHT_NAMES, Params, load_params, own_bits
+from integer_tickets.params import Params, load_params
 from integer_tickets.report.markdown import timings_page
 from stages.folders import read_float_model, rows_of
 from stages.models import DATA, DISTILLED, Item, build, level_folder, level_name, prepare_torch

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from integer_tickets.blocks import BLOCK, Certify
 from integer_tickets.data.corpus import Corpus, load_corpus, load_texts
 from integer_tickets.data.statistics import text_columns
 from integer_tickets.errors import UserError
@@ -27,7 +28,7 @@ from integer_tickets.information.ticket_code import Ticket
 from integer_tickets.integer import artefact
 from integer_tickets.integer.engines import engine
 from integer_tickets.model.transformer import initialise
-from integer_tickets.params import BLOCK, Certify, Params, load_params
+from integer_tickets.params import Params, load_params
 from integer_tickets.seeds import generator
 from integer_tickets.tickets.masks import blocks, density, shuffled
 from integer_tickets.training.state import Masks, Weights, load_model, load_state, load_tensors

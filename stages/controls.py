@@ -3,9 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
+from integer_tickets.blocks import WEIGHT_BITS, Shape, embedding_bits
 from integer_tickets.integer.packing import pack_mask
 from integer_tickets.model.transformer import initialise, linear_names
-from integer_tickets.params import WEIGHT_BITS, Params, Shape, embedding_bits
+from integer_tickets.params import Params
 from integer_tickets.seeds import generator
 from integer_tickets.tickets.controls import CONTROLS, FROM_STEP_0, Ticket, small_size
 from integer_tickets.tickets.masks import dense_masks

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from integer_tickets.blocks import WEIGHT_NAMES, own_bits
 from integer_tickets.data.batches import Split, pad
 from integer_tickets.files import read_json
 from integer_tickets.model.quantized import QuantizedTransformer
 from integer_tickets.model.transformer import initialise
-from integer_tickets.params import WEIGHT_NAMES, Params, load_params, own_bits
+from integer_tickets.params import Params, load_params
 from integer_tickets.seeds import generator
 from integer_tickets.training.loop import train
 from integer_tickets.training.state import fresh_state

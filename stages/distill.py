@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from integer_tickets.params import WEIGHT_BITS, WEIGHT_NAMES, Params, own_bits
+from integer_tickets.blocks import WEIGHT_BITS, WEIGHT_NAMES, own_bits
+from integer_tickets.params import Params
 from integer_tickets.training.loop import train
 from integer_tickets.training.state import fresh_state, masked
 from stages.folders import count_parameters, describe, is_finished, read_float_model

@@ -20,6 +20,7 @@ from integer_tickets.benchmark.operations import (
     integer_bytes,
     integer_operations,
 )
+from integer_tickets.blocks import Evaluate
 from integer_tickets.data.corpus import load_corpus
 from integer_tickets.data.statistics import texts_of
 from integer_tickets.evaluation.agreement import agreement
@@ -49,7 +50,7 @@ from integer_tickets.evaluation.summary import (
 from integer_tickets.files import replacing, write_json, write_text
 from integer_tickets.integer import artefact
 from integer_tickets.integer.network import zeros as zeros_of
-from integer_tickets.params import Evaluate, Params, load_params
+from integer_tickets.params import Params, load_params
 
 ARTIFACTS = Path("artifacts")
 OUT = ARTIFACTS / "evaluation"

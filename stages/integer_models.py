@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from integer_tickets.blocks import WEIGHT_NAMES
 from integer_tickets.data.corpus import Corpus
 from integer_tickets.errors import UserError
 from integer_tickets.integer import artefact, native_engine, torch_engine
 from integer_tickets.model.lowering import lower
 from integer_tickets.model.quantized import QuantizedTransformer
-from integer_tickets.params import WEIGHT_NAMES
 from integer_tickets.training import processes
 from integer_tickets.training.loop import Result, predict
 from integer_tickets.training.state import Masks, save_model

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from integer_tickets.blocks import Lessons
 from integer_tickets.data.batches import Split
 from integer_tickets.data.corpus import Corpus, Soft, load_corpus, load_texts, save_splits
-from integer_tickets.params import Lessons, load_params
+from integer_tickets.params import load_params
 from integer_tickets.training.state import load_tensors
 from stages.models import DATA, LESSONS, TEACHER
 

@@ -9,24 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from integer_tickets.blocks import BLOCK, WEIGHT_BITS, Adopt, Distill, Quantize, Shape, Variant, embedding_bits
 from integer_tickets.data.batches import evaluation_batches, pad
 from integer_tickets.data.corpus import Corpus, load_corpus
 from integer_tickets.errors import UserError
 from integer_tickets.model.kernel import available
 from integer_tickets.model.quantized import QuantizedTransformer
 from integer_tickets.model.transformer import LayerSize, Transformer, linear_names
-from integer_tickets.params import (
-    BLOCK,
-    WEIGHT_BITS,
-    Adopt,
-    Distill,
-    Params,
-    Quantize,
-    Shape,
-    Variant,
-    embedding_bits,
-    load_params,
-)
+from integer_tickets.params import Params, load_params
 from integer_tickets.tickets.structure import sizes_of, units_of
 from integer_tickets.training import processes
 from integer_tickets.training.loop import Schedule

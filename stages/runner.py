@@ -8,8 +8,8 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from integer_tickets.blocks import Runtime
 from integer_tickets.errors import UserError
-from integer_tickets.params import Runtime
 
 
 def pin(runtime: Runtime) -> None:

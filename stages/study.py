@@ -16,9 +16,10 @@ from typing import Any
 
 import yaml
 
+from integer_tickets.blocks import Data
 from integer_tickets.errors import UserError
 from integer_tickets.files import replacing, write_text
-from integer_tickets.params import Data, parse_params
+from integer_tickets.params import parse_params
 from integer_tickets.report.study import MEASURED
 from stages.judge import judge
 from stages.presets import PRESETS, ROOT, with_preset

@@ -3,9 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
+from integer_tickets.blocks import SUPERMASKS, WEIGHT_NAMES
 from integer_tickets.data.corpus import load_corpus
 from integer_tickets.model.supermask import Supermask
-from integer_tickets.params import SUPERMASKS, WEIGHT_NAMES, load_params
+from integer_tickets.params import load_params
 from integer_tickets.training.loop import train
 from integer_tickets.training.state import fresh_state
 from stages.folders import describe, finish

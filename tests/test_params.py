@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from integer_tickets.blocks import Variant, embedding_bits, own_bits
 from integer_tickets.errors import UserError
-from integer_tickets.params import Variant, embedding_bits, load_params, merge, own_bits, parse_params
+from integer_tickets.params import load_params, merge, parse_params
 
 ROOT = Path(__file__).parents[1]
 VALUES = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))

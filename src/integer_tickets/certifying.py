@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from integer_tickets.blocks import Certify
 from integer_tickets.data.files import load_file
 from integer_tickets.errors import UserError
 from integer_tickets.information.certificates import Certificate, certificate, length_of, numbers_of
 from integer_tickets.integer.artefact import load
 from integer_tickets.integer.engines import text_logits
-from integer_tickets.params import Certify
 
 
 def certify(

@@ -261,9 +261,9 @@ def _described(facts: dict[str, Any]) -> Iterator[str]:
 
 
 def _certify(arguments: argparse.Namespace) -> int:
+    from integer_tickets.blocks import Certify
     from integer_tickets.certifying import certify
     from integer_tickets.information.certificates import explained
-    from integer_tickets.params import Certify
 
     if not 0 < arguments.delta < 1:
         raise UserError(f"--delta {arguments.delta}: expected a number between 0 and 1")

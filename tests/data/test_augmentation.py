@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from integer_tickets.blocks import Lessons
 from integer_tickets.data.augmentation import lesson_texts, sentences, variations
-from integer_tickets.params import Lessons
 
 TRAIN = ["the film is very good", "a bad plot", "dull"]
 

@@ -11,6 +11,7 @@ import torch
 import yaml
 from safetensors.numpy import save_file
 
+from integer_tickets.blocks import WEIGHT_BITS
 from integer_tickets.data.batches import Split
 from integer_tickets.data.corpus import Corpus
 from integer_tickets.data.preparation import prepare, save
@@ -19,7 +20,7 @@ from integer_tickets.files import write_json
 from integer_tickets.integer import artefact, reference
 from integer_tickets.integer.rounding import Array
 from integer_tickets.model.transformer import initialise
-from integer_tickets.params import WEIGHT_BITS, Params, load_params, merge, parse_params
+from integer_tickets.params import Params, load_params, merge, parse_params
 from integer_tickets.seeds import generator
 from integer_tickets.training.state import fresh_state, save_state, save_tensors
 from stages.models import build

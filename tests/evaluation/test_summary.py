@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from integer_tickets.blocks import Evaluate
 from integer_tickets.evaluation.collect import Configuration, Entry, Model, expected, result_rows
 from integer_tickets.evaluation.comparisons import BAG_OF_WORDS, FAMILIES, declared
 from integer_tickets.evaluation.overlaps import overlap
 from integer_tickets.evaluation.summary import best_final, comparison_rows, summary_rows
-from integer_tickets.params import Evaluate
 from tests.evaluation.fake_study import fake_params
 
 SETTINGS = Evaluate(bootstrap=200, confidence=0.95, margin=0.01, seed=0)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from integer_tickets.blocks import Certify
 from integer_tickets.information.bounds import binomial_tail, occam
 from integer_tickets.information.certificates import (
     certificate,
@@ -16,7 +17,6 @@ from integer_tickets.information.certificates import (
     through_a_teacher,
 )
 from integer_tickets.information.ticket_code import code_bits
-from integer_tickets.params import Certify
 from tests.integer.conftest import build_network, build_tokenizer
 
 

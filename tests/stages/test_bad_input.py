@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from integer_tickets.blocks import Data
 from integer_tickets.errors import UserError
-from integer_tickets.params import Data, parse_params
+from integer_tickets.params import parse_params
 from stages import presets, study
 from tests.stages.conftest import Checkout
 

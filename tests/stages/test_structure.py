@@ -12,11 +12,12 @@ import pytest
 import torch
 import yaml
 
+from integer_tickets.blocks import Kind
 from integer_tickets.errors import UserError
 from integer_tickets.files import read_json
 from integer_tickets.integer import artefact
 from integer_tickets.model.transformer import LayerSize
-from integer_tickets.params import Kind, merge
+from integer_tickets.params import merge
 from integer_tickets.tickets.masks import density
 from integer_tickets.tickets.structure import sizes_of, units_of
 from integer_tickets.training.state import load_model, load_state, save_model

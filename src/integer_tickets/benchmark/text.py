@@ -14,6 +14,7 @@ import numpy as np
 from integer_tickets.benchmark.peer_files import EncoderShape, random_network
 from integer_tickets.benchmark.peers import peak_memory
 from integer_tickets.benchmark.timing import interleaved
+from integer_tickets.blocks import Language
 from integer_tickets.data.language import generate
 from integer_tickets.data.learning import learn_tokenizer
 from integer_tickets.errors import UserError
@@ -21,7 +22,6 @@ from integer_tickets.integer import artefact, native_engine
 from integer_tickets.integer.conformance import KIT, TICKET
 from integer_tickets.integer.network import IntegerNetwork, padded
 from integer_tickets.integer.tokenizer import Tokenizer
-from integer_tickets.params import Language
 from integer_tickets.seeds import generator
 
 SENTENCES, WORDS = 1024, 20_000

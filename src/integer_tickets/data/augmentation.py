@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from integer_tickets.blocks import Lessons
 from integer_tickets.data.splits import word_runs
-from integer_tickets.params import Lessons
 from integer_tickets.seeds import generator
 
 Text = str | tuple[str, str]

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from integer_tickets.blocks import Language
 from integer_tickets.data import grammar
 from integer_tickets.errors import UserError
-from integer_tickets.params import Language
 from integer_tickets.seeds import generator
 
 BLOCK = 4096  # sentences drawn from one seed: part of what makes a stream, like the grammar

@@ -10,11 +10,12 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from integer_tickets.blocks import SUPERMASKS, WEIGHT_NAMES, own_bits
 from integer_tickets.errors import UserError
 from integer_tickets.evaluation.metrics import METRICS, Array, confusion
 from integer_tickets.files import read_json
 from integer_tickets.integer.artefact import artefact_bits
-from integer_tickets.params import SUPERMASKS, WEIGHT_NAMES, Params, own_bits
+from integer_tickets.params import Params
 
 RESULT_COLUMNS = [
     *[

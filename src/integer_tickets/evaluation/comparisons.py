@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import get_args
 
+from integer_tickets.blocks import Kind, Variant
 from integer_tickets.evaluation.collect import Configuration
-from integer_tickets.params import Kind, Params, Variant
+from integer_tickets.params import Params
 
 KINDS = get_args(Kind)
 BAG_OF_WORDS = Configuration("baseline", "tfidf")

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from integer_tickets.blocks import Evaluate
 from integer_tickets.evaluation.collect import Configuration, Model
 from integer_tickets.evaluation.comparisons import declared
 from integer_tickets.evaluation.metrics import Array, intervals
 from integer_tickets.evaluation.statistics import compare, holm
-from integer_tickets.params import Evaluate, Params
+from integer_tickets.params import Params
 from integer_tickets.seeds import generator
 
 COMPARISON_COLUMNS = [

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from integer_tickets.blocks import Certify
 from integer_tickets.data.splits import units_of, word_runs
 from integer_tickets.information.bounds import (
     binomial_tail,
@@ -22,7 +23,6 @@ from integer_tickets.information.symmetry import symmetry_bits
 from integer_tickets.information.ticket_code import Ticket, code_bits
 from integer_tickets.integer.network import IntegerNetwork
 from integer_tickets.integer.tokenizer import Tokenizer
-from integer_tickets.params import Certify
 
 
 @dataclass(frozen=True)

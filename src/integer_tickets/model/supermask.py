@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from integer_tickets.blocks import SUPERMASKS
 from integer_tickets.model.quantized import LINEARS, QuantizedTransformer
 from integer_tickets.model.transformer import linear_names
-from integer_tickets.params import SUPERMASKS
 from integer_tickets.seeds import generator
 
 MOST = {"signs": 1, "integers": 3}

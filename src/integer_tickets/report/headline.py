@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from integer_tickets.params import WEIGHT_NAMES, own_bits
+from integer_tickets.blocks import WEIGHT_NAMES, own_bits
 from integer_tickets.report.study import Study
 
 

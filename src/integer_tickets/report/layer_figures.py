@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from integer_tickets.params import WEIGHT_BITS
+from integer_tickets.blocks import WEIGHT_BITS
 from integer_tickets.report.figures import MARKERS, legend, level_colour
 from integer_tickets.report.pictures import Picture
 from integer_tickets.report.study import Study, select
