@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import cosine_similarity
 
 from integer_tickets.errors import UserError
-from integer_tickets.model.adopted import Encoder, adopt
+from integer_tickets.model.adopted import Encoder, adopt, taken
 from integer_tickets.model.rows import norm
 from integer_tickets.model.transformer import Transformer, initialise
 from integer_tickets.training.alignment import Alignment
@@ -84,6 +84,29 @@ def test_an_inhibitor_is_fitted_and_alignment_draws_it_nearer():
     assert likeness(model, encoder, last) > max(0.9, before)
 
 
+def test_a_student_of_fewer_layers_has_every_other_one():
+    encoder, model = encoder_of(num_hidden_layers=4), student("softmax")
+    weights, last = adopt(model, encoder, batches())
+    assert taken(2, encoder) == [1, 3] and taken(3, encoder) == [0, 1, 3] and taken(4, encoder) == [0, 1, 2, 3]
+    of_layer = encoder.bert.encoder.layer[1]
+    own, theirs = weights["layers.0.down.weight"], of_layer.output.dense.weight
+    torch.testing.assert_close(own, theirs - theirs.mean(0))
+    norms = encoder.bert.encoder.layer[1].output.LayerNorm, encoder.bert.encoder.layer[3].output.LayerNorm
+    torch.testing.assert_close(weights["layers.1.attention_bypass.bias"], norms[0].bias)
+    torch.testing.assert_close(last[1], norms[1].bias)
+    model.load_state_dict(weights)
+    ids, counts = batches()[2]
+    seen: dict = {}
+    model.observe = seen.__setitem__
+    model(ids, counts)
+    weight, bias = weights["layers.1.attention_bypass.gain"], weights["layers.1.attention_bypass.bias"]
+    states = encoder.hidden(ids, counts)
+    first = (norm(seen["residual.0"]) * weight + bias - states[2]).square().mean()
+    second = (norm(seen["residual.1"]) * last[0] + last[1] - states[4]).square().mean()
+    guide = Alignment(model, encoder, last, 1.0, False)
+    torch.testing.assert_close(guide(seen, ids, counts) / len(ids), first + second)
+
+
 def test_states_are_those_of_the_tokens_alone():
     encoder = encoder_of()
     ids = torch.tensor([[5, 6, 7], [8, 9, 0]])
@@ -97,7 +120,7 @@ def test_states_are_those_of_the_tokens_alone():
     ("changes", "message"),
     [
         ({"width": 24}, "model.width = 24, but that of teacher.pretrained is 48"),
-        ({"layers": 3}, "model.layers = 3, but"),
+        ({"layers": 3}, "model.layers = 3, but teacher.pretrained has only 2"),
         ({"post_norm": False}, "model.post_norm = false, but teacher.pretrained normalizes after each addition"),
         ({"positions": 30}, "tokenizer.positions = 30, but teacher.pretrained has 19"),
     ],

@@ -3,7 +3,7 @@
 A layer normalization g (x - mean) / std + b becomes the norm of ours, x / mean |x|: the mean is taken off in all that
 writes into x, the ratio of the two divisors (nearly the same for every token) goes into g, and g and b into the bypass
 and into the weights of all that reads. What is left to learn is ReLU in place of GELU, sentences without the tokens at
-their ends, and attention.
+their ends, attention, and where the student has fewer layers what those between did (arXiv 1910.01108).
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,6 +48,12 @@ class Encoder:
         return tuple(states[inside].float() for states in found)
 
 
+def taken(layers: int, encoder: Encoder) -> list[int]:
+    """Which layers of the encoder a student of `layers` has, evenly spaced; the last is the last."""
+    whole = len(encoder.bert.encoder.layer)
+    return [(i + 1) * whole // layers - 1 for i in range(layers)]
+
+
 def check(model: Transformer, bert: Any) -> None:
     """UserError where the student is not made as its encoder is."""
     config = bert.config
@@ -55,13 +61,17 @@ def check(model: Transformer, bert: Any) -> None:
         raise UserError(
             f"teacher.pretrained is of the type {config.model_type!r}; a student can begin with a bert only"
         )
-    own = {"width": model.width, "layers": len(model.layers), "heads": model.heads}
-    own |= {"hidden": len(next(model.blocks()).up.weight)}
-    theirs = dict(zip(own, (config.hidden_size, config.num_hidden_layers, config.num_attention_heads), strict=False))
-    theirs |= {"hidden": config.intermediate_size}
-    for name, size in own.items():
-        if size != theirs[name]:
-            raise UserError(f"model.{name} = {size}, but that of teacher.pretrained is {theirs[name]}")
+    for name, own, theirs in (
+        ("width", model.width, config.hidden_size),
+        ("heads", model.heads, config.num_attention_heads),
+        ("hidden", len(next(model.blocks()).up.weight), config.intermediate_size),
+    ):
+        if own != theirs:
+            raise UserError(f"model.{name} = {own}, but that of teacher.pretrained is {theirs}")
+    if len(model.layers) > config.num_hidden_layers:
+        raise UserError(
+            f"model.layers = {len(model.layers)}, but teacher.pretrained has only {config.num_hidden_layers}"
+        )
     if next(model.blocks()).attention_bypass is None:
         raise UserError("model.post_norm = false, but teacher.pretrained normalizes after each addition")
 
@@ -87,8 +97,8 @@ def adopt(
             f"tokenizer.positions = {len(model.positions.weight)}, but teacher.pretrained has {len(places)}"
         )
     norm = "embeddings.LayerNorm"
-    for i, layer in enumerate(model.blocks()):
-        at, to = f"encoder.layer.{i}.", f"layers.{i}."
+    for i, (layer, chosen) in enumerate(zip(model.blocks(), taken(len(model.layers), encoder), strict=True)):
+        at, to = f"encoder.layer.{chosen}.", f"layers.{i}."
         gain, bias = _read(theirs, norm, seen[norm])
         own[f"{to}attention_bypass.gain"], own[f"{to}attention_bypass.bias"] = gain, bias
         for name in ("query", "key", "value"):

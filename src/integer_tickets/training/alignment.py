@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from integer_tickets.model.adopted import Encoder
+from integer_tickets.model.adopted import Encoder, taken
 from integer_tickets.model.rows import norm
 from integer_tickets.model.transformer import Transformer
 
@@ -28,12 +28,13 @@ class Alignment:
     def __call__(self, seen: Mapping[str, Tensor], ids: Tensor, counts: Tensor) -> Tensor:
         """The sum over sentences; seen: what the model computed on the sentences ids (batch, n), counts (batch,)."""
         with torch.autocast(ids.device.type, torch.bfloat16, enabled=self.autocast):
-            wanted = self.encoder.hidden(ids, counts)[1:]
+            states = self.encoder.hidden(ids, counts)[1:]
+        wanted = [states[layer] for layer in taken(len(self.model.layers), self.encoder)]
         following = [layer.attention_bypass for layer in self.model.blocks()][1:]
         total = torch.zeros((), device=ids.device)
-        for i, states in enumerate(wanted):
+        for i, goal in enumerate(wanted):
             u = norm(seen[f"residual.{i}"].float(), self.model.isa)
             bypass = following[i] if i < len(following) else None
             own = bypass(u) if bypass is not None else u * self.last[0] + self.last[1]
-            total = total + (own - states).square().mean()
+            total = total + (own - goal).square().mean()
         return self.weight * len(ids) * total
