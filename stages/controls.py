@@ -34,6 +34,11 @@ def main() -> None:
         initialise(model, generator("reinit", item.seed))
         masks: Masks = dense_masks(model.state_dict(), linear_names(model))
         start = early_steps(fresh_state(model), {}, job, job.work / "run")
+    elif item.kind == "redrawn":
+        model = job.model({})
+        initialise(model, generator("reinit", item.seed))
+        point = early_steps(fresh_state(model), {}, job, job.work / "run")
+        masks, start = replace(ticket, rewind=point).begun(ticket.masks)
     else:
         masks, start = CONTROLS[item.kind](ticket, job.model({}), item.seed)
         if item.kind in FROM_STEP_0:

@@ -22,8 +22,17 @@ from integer_tickets.report.tickets import page
 from stages.evaluate import judged, right_answers, sizes_of, write_table
 from stages.presets import ROOT, with_preset
 
-SAME = ("data", "language", "tokenizer", "model", "train", "prune", "teacher")
-"""What is the same in all runs of a study, besides their variants."""
+PARTS = {
+    "controls": {"levels", "kinds"},
+    "quantize": {"levels", "bits"},
+    "distill": {"levels", "bits"},
+    "supermask": {"kinds"},
+    "connectivity": {"levels"},
+    "runtime": {"versions"},
+}
+"""Of these blocks, what may differ from run to run of a study."""
+SAME = ("data", "language", "tokenizer", "model", "train", "prune", "teacher", "lessons", *PARTS)
+"""Blocks that are the same in all, besides their variants."""
 
 
 def main() -> None:
@@ -86,7 +95,8 @@ def check(path: Path, params: Params) -> None:
         merge(params.model_dump(mode="json"), yaml.safe_load(path.read_text(encoding="utf-8"))), str(path)
     )
     for block in SAME:
-        if getattr(own, block) != getattr(params, block):
+        free = PARTS.get(block, set())
+        if getattr(own, block).model_dump(exclude=free) != getattr(params, block).model_dump(exclude=free):
             raise UserError(f"{path}: its {block} is not that of the study; make the run again, or remove it")
     for name in own.grid.variants:
         if own.variants[name] != params.variants.get(name):

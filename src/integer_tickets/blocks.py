@@ -212,7 +212,9 @@ class Prune(Block):
     keep: Fraction
 
 
-Kind = Literal["reinit", "signs", "shuffled", "random", "oneshot", "inverted", "lr_rewind", "finetune", "small"]
+Kind = Literal[
+    "reinit", "redrawn", "signs", "shuffled", "random", "oneshot", "inverted", "lr_rewind", "finetune", "small"
+]  # fmt: skip
 
 
 class Controls(Block):

@@ -25,6 +25,17 @@ def test_p_is_uniform_where_there_is_no_difference(seeds, training_noise):
     assert 0.02 < (p < 0.05).mean() < 0.09
 
 
+def test_few_seeds_that_agree_by_chance_do_not_pass_a_correction():
+    """Where many questions are asked, only the far tail counts; many sentences must not make up for few seeds."""
+    rng, n, disagreement = np.random.default_rng(6), 4000, 0.08
+    questions, tail = 3000, 0.05 / 24
+    found = []
+    for shift in rng.normal(0, 0.004, (questions, 3, 1)):
+        u = rng.random((3, n), np.float32)
+        found.append(p_value((u < disagreement / 2 + shift).astype(np.int8) - (u > 1 - disagreement / 2 + shift)))
+    assert (np.array(found) < tail).mean() < 2 * tail
+
+
 @pytest.mark.parametrize("seeds", [2, 3])
 def test_p_is_on_the_safe_side_without_training_noise(seeds):
     rng = np.random.default_rng(0)

@@ -63,6 +63,21 @@ def test_the_file_of_an_integer_ticket_is_not_compared_again():
     assert not any("int8 int8 ticket" in a and "distilled" not in a for _, a, _ in pairs)
 
 
+def test_a_mask_found_elsewhere_stands_beside_masks_at_random():
+    sources = [{"id": "softmax", "attention": "inhibitor", "prefix": "artifacts/ladder/softmax"}]
+    levels = [{"level": 2, "segment": "upper"}]
+    found = declared_of(
+        {"transfer": {"sources": sources, "levels": levels}, "controls": {"kinds": ["shuffled", "random"]}}
+    )
+    pairs = {(c.family, c.a.name, c.b.name) for c in found if c.family.startswith("transfer")}
+    moved = "inhibitor from_softmax level 2"
+    assert pairs == {
+        ("transfer", "inhibitor ticket level 2", moved),
+        ("transferred places", moved, "inhibitor shuffled level 2"),
+        ("transferred shares", moved, "inhibitor random level 2"),
+    }
+
+
 def test_what_the_study_lacks_is_not_asked():
     found = declared_of({"grid": {"attentions": ["inhibitor"]}, "controls": {"kinds": ["reinit"]}})
     assert {"attention", "shuffled", "small"}.isdisjoint(comparison.family for comparison in found)

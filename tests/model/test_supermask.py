@@ -55,14 +55,17 @@ def test_the_integer_network_is_the_simulation(kind, attention):
     assert np.array_equal(simulated, reference.logits(network, rows))
 
 
-def test_a_seed_and_a_mask_are_the_network():
-    """Another model of the seed with scores that say nothing but the mask computes the same."""
+def test_a_seed_and_a_mask_are_the_weights():
+    """Another model of the seed with scores that say nothing but the mask computes the same, given the same grids."""
     model = trained(supermask(seed=7)).eval()
     again = supermask(seed=7).eval()
     masks = model.masks()
     with torch.no_grad():
         for name, mask in masks.items():
             again.part(name).parametrizations.weight.original.copy_(mask.float())
+    assert all(torch.equal(again.part(name).weight, model.part(name).weight) for name in masks)
+    assert torch.equal(again.tokens.weight, model.tokens.weight)
+    # What is left are the grids that calibration has set.
     again.load_state_dict(
         {name: tensor for name, tensor in model.state_dict().items() if not name.endswith(SCORE)}, strict=False
     )

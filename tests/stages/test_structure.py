@@ -119,7 +119,7 @@ def test_models_hold_what_lives(study, attention, variant):
     item = f"{attention}-{variant}-0"
     ladder = study / "artifacts" / "ladder" / item
     rewind = load_state(ladder / "dense" / "rewind.safetensors")[0].weights
-    others = [study / "artifacts" / "controls" / item / "level_2" / kind for kind in ("reinit", "shuffled")]
+    others = [study / "artifacts" / "controls" / item / "level_2" / kind for kind in ("redrawn", "shuffled")]
     folders = [ladder / "dense" / "level_0", ladder / "upper" / "level_1", ladder / "upper" / "level_2", *others]
     found = []
     for folder in folders:
@@ -135,8 +135,8 @@ def test_models_hold_what_lives(study, attention, variant):
         steps = sum(weights[name].numel() for name in weights if name.endswith("_steps"))
         buffers = sum(weights[name].numel() for name in weights if not weights[name].is_floating_point())
         assert info["parameters"] == sum(tensor.numel() for tensor in weights.values()) - steps - buffers
-    dense, first, second, reinit, shuffled = (np.array(each).sum() for each in found)
-    assert dense == 2 * (HEADS + 4 + 16) and dense > first > second == reinit == shuffled
+    dense, first, second, redrawn, shuffled = (np.array(each).sum() for each in found)
+    assert dense == 2 * (HEADS + 4 + 16) and dense > first > second == redrawn == shuffled
     assert found[2] == found[3] == found[4]
 
 

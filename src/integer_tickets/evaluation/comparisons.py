@@ -14,6 +14,7 @@ BAG_OF_WORDS = Configuration("baseline", "tfidf")
 FAMILIES = {
     "pruning": "Does the ticket match its dense model?",
     "reinit": "Does the ticket gain from its rewound weights, beside fresh ones under the same mask?",
+    "redrawn": "Does it gain from its initial weights, beside a rewind point of other ones under the same mask?",
     "signs": "Does it gain from the sizes of its rewound weights, beside fresh ones with the same signs?",
     "shuffled": "Does the ticket gain from the places of its mask, beside as many weights elsewhere in each layer?",
     "random": "Does it gain from its mask, beside as many weights anywhere?",
@@ -23,6 +24,8 @@ FAMILIES = {
     "finetune": "Does it gain from training again, beside trained weights that go on at a low rate?",
     "small": "Does it gain from sparsity, beside a dense model of as many bits?",
     "transfer": "Does the ticket gain from a mask of its own, beside one found elsewhere?",
+    "transferred places": "Does a mask found elsewhere do better than as many weights at random in each layer?",
+    "transferred shares": "Does it do better than as many weights anywhere?",
     "rewind": "Does the ticket gain from the rewind point, beside one rewound to initialisation?",
     "blocks": "Is a ticket of blocks as accurate as one of single weights of the same density?",
     "structure": "Is a ticket of heads, q/k pairs and neurons as accurate as one of single weights of the same level?",
@@ -74,6 +77,9 @@ def _partners(a: Configuration, params: Params) -> Iterator[tuple[str, Configura
         for other in variants:
             if a.weights != "float" and variants[other] == variants[a.variant].as_float():
                 yield "found in integers", replace(a, stage="quantize", variant=other)
+    if a.stage == "transfer":
+        yield "transferred places", replace(a, stage="controls", role="shuffled")
+        yield "transferred shares", replace(a, stage="controls", role="random")
     if a.stage in ("quantize", "distill"):
         before = replace(a, stage="prune_rewind" if a.level else "train_dense", distilled=False)
         yield "quantization", replace(before, weights="float")

@@ -7,10 +7,11 @@ Interval: percentiles of a bootstrap that resamples sentences and seeds, crossed
 2007). It is wide where the noise of single answers dominates, and narrow where seeds do: with three seeds and training
 noise as large as in practice, simulations put the coverage of the 95 % interval between 90 and 99 %.
 
-p-value: two-sided Student test of the mean difference. Its variance is that of the means over seeds plus that of the
-means over sentences, minus what both contain, and at least that over sentences; degrees of freedom by Satterthwaite
-(1946), so that three seeds weigh as three. For a single seed there is nothing to say about training noise: McNemar's
-exact test over the sentences.
+p-value: the larger of two, each a two-sided Student test of the mean difference. One is over the means of the seeds, as
+many as there are: few seeds can agree by chance, so it alone says how far they can be trusted (three of them seldom
+survive a correction for many questions). The other has the variance of the means over seeds plus that of the means over
+sentences, minus what both contain, and at least that over sentences; degrees of freedom by Satterthwaite (1946). For a
+single seed there is nothing to say about training noise: McNemar's exact test over the sentences.
 """
 
 from dataclasses import dataclass
@@ -67,7 +68,12 @@ def p_value(d: Array) -> float:
     if variance == 0:
         return float(mean == 0)
     freedom = variance**2 / (between_seeds**2 / (seeds - 1) + between_sentences**2 / max(n - 1, 1))
-    return float(2 * stats.t.sf(abs(mean) / np.sqrt(variance), freedom))
+    return max(_student(mean, variance, freedom), _student(mean, between_seeds, seeds - 1))
+
+
+def _student(mean: float, variance: float, freedom: float) -> float:
+    """Two-sided p-value of mean 0 for a mean with this estimated variance."""
+    return float(2 * stats.t.sf(abs(mean) / np.sqrt(variance), freedom)) if variance else float(mean == 0)
 
 
 def mcnemar(d: Array) -> float:

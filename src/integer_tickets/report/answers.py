@@ -9,7 +9,7 @@ from integer_tickets.report.findings import SIGNIFICANT, count, words
 from integer_tickets.report.study import Study, select
 from integer_tickets.report.tables import Table, percent, points, probability
 
-FRESH, PLACES = "reinit", ("shuffled", "random")
+FRESH, PLACES = ("reinit", "redrawn"), ("shuffled", "random")
 """Controls that a winning ticket must stand above: new weights, and places drawn at random."""
 STABLE = 0.02
 """A barrier of error that is noise: 2 points (Frankle et al. 2020, section 3)."""
@@ -49,15 +49,17 @@ def _winning(study: Study) -> Iterator[str]:
         rows.append(
             [
                 f"`{attention} {variant}`",
-                f"yes, to {_density(study, max(winning))}" if winning else "not shown",
+                f"yes, to {_density(study, max(winning), variant=variant)}" if winning else "not shown",
                 *(_standing(level in matching, beside[level]) if level in beside else "" for level in levels),
             ]
         )
     if rows:
-        seeds = words(sorted({str(number) for number in study.accuracies(stage="train_dense")["seeds"]}))
+        seeds = sorted({int(number) for number in study.accuracies(stage="train_dense")["seeds"]})
+        often = count(seeds[0], "seed") if len(seeds) == 1 else f"{words(map(str, seeds))} seeds"
+        fresh = words(kind for kind in FRESH if any(kind in above for own in shown.values() for above in own.values()))
         yield (
-            f"A winning ticket matches its dense model and stands above fresh weights under its mask (reinit) and "
-            f"masks drawn at random (shuffled, random), each with a corrected p below {SIGNIFICANT}. By {seeds} seeds "
+            f"A winning ticket matches its dense model and stands above fresh weights under its mask ({fresh}) and "
+            f"masks drawn at random (shuffled, random), each with a corrected p below {SIGNIFICANT}. By {often} "
             f"{winners} of {count(len(rows), 'ladder')} {'has' if winners == 1 else 'have'} one:"
         )
         yield Table(["ladder", "winning ticket", *_columns(study, levels)], rows).markdown()
@@ -69,7 +71,7 @@ def _beside(study: Study, attention: str, variant: str) -> dict[int, dict[str, b
     found: dict[int, dict[str, bool]] = {}
     for level in study.controlled_levels(**place):
         found[level] = {}
-        for kind in (FRESH, *PLACES):
+        for kind in (*FRESH, *PLACES):
             for _, row in study.compared(kind, level=level, **place).iterrows():
                 found[level][kind] = bool(row["difference"] > 0 and row["p_holm"] < SIGNIFICANT)
     return found
@@ -77,7 +79,7 @@ def _beside(study: Study, attention: str, variant: str) -> dict[int, dict[str, b
 
 def _wins(above: dict[str, bool]) -> bool:
     """Above all, among them fresh weights and random places."""
-    return all(above.values()) and FRESH in above and bool(set(PLACES) & set(above))
+    return all(above.values()) and bool(set(FRESH) & set(above)) and bool(set(PLACES) & set(above))
 
 
 def _standing(matches: bool, above: dict[str, bool]) -> str:
@@ -105,7 +107,8 @@ def _verdicts(study: Study, family: str, against: str = "Significantly") -> Iter
     cells = []
     for attention, variant in study.ladders:
         own = study.compared(family, attention=attention, variant=variant)
-        for source, part in own.groupby(own["b"].str.extract(r" from_(\w+) ")[0].fillna(""), sort=False):
+        masks = (own["a"] + " " + own["b"]).str.extract(r" from_(\w+) ")[0].fillna("")
+        for source, part in own.groupby(masks, sort=False):
             found = {int(row["level"]): row for _, row in part.iterrows()}
             name = f"`{attention} {variant}`" + (f", mask of {source}" if source else "")
             cells.append([name, *(_cell(found[level]) if level in found else "" for level in levels)])
@@ -121,14 +124,18 @@ def _columns(study: Study, levels: list[int]) -> list[str]:
     return [f"level {level} ({_density(study, level)})" if level else "dense" for level in levels]
 
 
-def _density(study: Study, level: int) -> str:
-    return f"{percent(study.params.prune.keep**level, 1)} %"
+def _density(study: Study, level: int, **place: str) -> str:
+    """Of the tickets of a level; structure may keep less than was asked for."""
+    found = study.accuracies(stage="prune_rewind", level=level, **place)["density"]
+    low, high = percent(found.min(), 1), percent(found.max(), 1)
+    return f"{low} %" if low == high else f"{low} to {high} %"
 
 
 def _rewinding(study: Study) -> Iterator[str]:
     for family, against in (
         ("rewind", "Beside a ladder rewound to initialisation significantly"),
         ("reinit", "Beside fresh weights significantly"),
+        ("redrawn", "Beside the rewind point of other initial weights significantly"),
         ("lr_rewind", "Beside trained weights whose schedule alone is rewound significantly"),
         ("finetune", "Beside fine-tuning significantly"),
     ):
@@ -138,6 +145,10 @@ def _rewinding(study: Study) -> Iterator[str]:
 def _elsewhere(study: Study) -> Iterator[str]:
     """Tickets beside their own rewind point under the mask of another attention or corpus."""
     yield from _verdicts(study, "transfer", "The ticket beside its own weights under that mask is significantly")
+    yield from _verdicts(
+        study, "transferred places", "Beside a mask shuffled within each layer that mask is significantly"
+    )
+    yield from _verdicts(study, "transferred shares", "Beside a mask at random over all layers it is significantly")
 
 
 def _stable(study: Study) -> Iterator[str]:
@@ -147,20 +158,24 @@ def _stable(study: Study) -> Iterator[str]:
     levels = sorted({int(level) for level in found["level"]})
     rows, stable, of = [], 0, 0
     for attention, variant in study.ladders:
-        means = select(found, attention=attention, variant=variant).groupby("level")["error"].mean()
+        own = select(found, attention=attention, variant=variant).groupby("level")["error"]
+        means, worst = own.mean(), own.max()
         if means.empty:
             continue
-        stable += int((means < STABLE).sum())
+        stable += int((worst < STABLE).sum())
         of += len(means)
         rows.append(
             [
                 f"`{attention} {variant}`",
                 str(study.params.variants[variant].rewind),
-                *(f"{100 * means[level]:.1f}" if level in means.index else "" for level in levels),
+                *(
+                    f"{100 * means[level]:.1f} ({100 * worst[level]:.1f})" if level in means.index else ""
+                    for level in levels
+                ),
             ]
         )
     yield (
-        f"The barrier of error between two data orders is below {100 * STABLE:.0f} points in {stable} of "
-        f"{count(of, 'place')}; in points, means over seeds:"
+        f"The barrier of error between two data orders is below {100 * STABLE:.0f} points for every seed in {stable} "
+        f"of {count(of, 'place')}; in points, means over seeds and, in brackets, the highest:"
     )
     yield Table(["ladder", "from step", *_columns(study, levels)], rows).markdown()

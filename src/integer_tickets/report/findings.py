@@ -10,7 +10,8 @@ from integer_tickets.report.tables import kilobytes, percent, points, probabilit
 SIGNIFICANT = 0.05
 NAMED = 12  # models, at most, in one sentence
 CONTROLS = {
-    "reinit": "fresh weights under the ticket's mask",
+    "reinit": "fresh weights under the ticket's mask from the first step (the first steps of the ticket were dense)",
+    "redrawn": "fresh weights trained dense as far as the rewind point, then under the ticket's mask",
     "signs": "fresh weights with the signs of the rewind point, under the ticket's mask",
     "shuffled": "the rewound weights under a mask shuffled within each layer",
     "random": "the rewound weights under a mask drawn over all layers",
@@ -38,7 +39,7 @@ def _matching(study: Study) -> Iterator[str]:
     for attention, variant in study.ladders:
         place = {"attention": attention, "variant": variant}
         dense = study.accuracy(stage="train_dense", **place)
-        level = study.sparsest_matching(attention, variant)
+        level, failing = study.matching(attention, variant)
         if not level:
             yield f"No ticket matches `{dense['name']}` within {margin} percentage points."
             continue
@@ -46,8 +47,14 @@ def _matching(study: Study) -> Iterator[str]:
         yield (
             f"The sparsest ticket that matches `{dense['name']}` within {margin} percentage points keeps "
             f"{percent(ticket['density'], 1)} % of the weights (level {level}): {percent(ticket['mean'])} % against "
-            f"{percent(dense['mean'])} %."
+            f"{percent(dense['mean'])} %" + _though(failing) + "."
         )
+
+
+def _though(levels: list[int]) -> str:
+    if not levels:
+        return ""
+    return f", though level{'s' * (len(levels) > 1)} {words(map(str, levels))} do{'es' * (len(levels) == 1)} not"
 
 
 def _attentions(study: Study) -> Iterator[str]:

@@ -31,7 +31,7 @@ def metrics(study: Study) -> dict[str, float]:
         accuracy(f"{trained}_dense", stage="train_dense", **place)
         for level in levels:
             accuracy(f"{trained}_ticket_level_{level}", stage="prune_rewind", level=level, **place)
-        found[f"{trained}_sparsest_matching_level"] = study.sparsest_matching(attention, variant)
+        found[f"{trained}_sparsest_matching_level"] = study.matching(attention, variant)[0]
         for stage, of_ticket, of_dense, block in (
             ("quantize", "ticket", "dense_quantized", params.quantize),
             ("distill", "distilled", "dense_distilled", params.distill),

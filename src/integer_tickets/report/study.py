@@ -116,10 +116,11 @@ class Study:
             epochs += params.quantize.epochs
         return epochs + (params.distill.epochs if row["stage"] == "distill" else 0)
 
-    def sparsest_matching(self, attention: str, variant: str) -> int:
-        """The last level whose ticket matches its dense model, 0 if none does."""
+    def matching(self, attention: str, variant: str) -> tuple[int, list[int]]:
+        """The last level whose ticket matches its dense model, 0 if none does; the levels above it that do not."""
         found = self.compared("pruning", attention=attention, variant=variant)
-        return int(found.loc[found["matching"], "level"].max()) if found["matching"].any() else 0
+        last = int(found.loc[found["matching"], "level"].max()) if found["matching"].any() else 0
+        return last, [int(level) for level in found.loc[~found["matching"], "level"] if level < last]
 
     def barriers(self) -> pd.DataFrame:
         """Attention, variant, level, seed, and the barriers between two trainings in error (a fraction) and nats."""

@@ -181,15 +181,15 @@ def supermasks(study: Study) -> Iterator[str]:
             f"Networks {own.width} wide whose weights are random integers that never change; which of them are there "
             f"is all that is learnt, in {count(own.epochs, 'epoch')} (edge-popup, Ramanujan et al. 2020). *signs*: of "
             "one size in each layer; *integers*: -3 to 3 without 0. Such a ticket is a seed and a mask, whose kB these "
-            "are."
+            "are; the vocabulary and the steps of its integers, which the kB of other tickets count, come on top."
         )
         yield table.markdown()
 
 
 def comparisons(study: Study) -> Iterator[str]:
     yield (
-        "All were declared before any result: a minus b in percentage points of accuracy, on the same sentences and "
-        "seed by seed. *p corrected* is Holm's correction over the table. *Matching*: the lower end of the interval "
+        "Which there are follows from the parameters, not from results: a minus b in percentage points of accuracy, on "
+        "the same sentences and seed by seed. *p corrected* is Holm's correction over the table. *Matching*: the lower end of the interval "
         f"lies above {points(-study.params.evaluate.margin)} points. *Within one std*: a is at most one standard "
         "deviation (of b, over seeds) below b. Integer and distilled networks may have had more epochs than b, as the "
         "table of all models says."
@@ -212,7 +212,9 @@ def methods(study: Study) -> Iterator[str]:
     yield (
         f"Intervals: central {confidence} % of {settings.bootstrap} bootstrap resamples of sentences and seeds, "
         "crossed: all seeds of a resample see the same sentences. With few seeds they are rough where training noise "
-        "dominates. p-values: two-sided Student test of the mean difference with the variance of seeds and of "
-        "sentences, degrees of freedom by Satterthwaite, so that a few seeds count as few; McNemar's exact test where "
-        "there is one seed."
+        "dominates. p-values: the larger of two Student tests of the mean difference, one over the means of the seeds, "
+        "one with the variance of seeds and of sentences (degrees of freedom by Satterthwaite); McNemar's exact test "
+        "where there is one seed. Three seeds seldom survive the correction for many comparisons, however large the "
+        "difference: what is not significant here is not shown, and not refuted. Holm's correction is over the "
+        "comparisons that are there; a part more makes the tables longer and each p larger."
     )

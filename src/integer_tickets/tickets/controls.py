@@ -1,7 +1,8 @@
 """The controls beside a ticket: models that differ from it in one thing, as masks and the state training begins with.
 
-A control that begins at step 0 trains the first steps, too. All have the ticket's number of weights, but for `random`,
-`oneshot` and `inverted` of structure, which have at most the share of weights that the ticket has.
+A control that begins at step 0 trains the first steps, too, under its mask (Frankle et al. 2019); `redrawn`, a rewind
+point of other initial weights under the ticket's masks, is made by the stage. All have the ticket's number of weights,
+but for `random`, `oneshot` and `inverted` of structure, which have at most the share of weights that the ticket has.
 """
 
 from collections.abc import Callable, Mapping
