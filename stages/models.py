@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from integer_tickets.blocks import ADOPTED as START_ADOPTED
 from integer_tickets.blocks import BLOCK, WEIGHT_BITS, Adopt, Distill, Quantize, Shape, Variant, embedding_bits
 from integer_tickets.data.batches import evaluation_batches, pad
 from integer_tickets.data.corpus import Corpus, load_corpus
@@ -31,7 +32,7 @@ BESIDE = [DATA / "tokenizer.safetensors", DATA / "statistics.json"]
 PREPARED = [DATA / "corpus.safetensors", *BESIDE]  # of load_corpus
 TEACHER = Path("artifacts/teacher")
 LESSONS = Path("artifacts/lessons.safetensors")
-ADOPTED = Path("artifacts/adopted")
+ADOPTED = Path(START_ADOPTED)
 LADDER = Path("artifacts/ladder")
 CONTROLS = Path("artifacts/controls")
 INTEGER = Path("artifacts/integer")

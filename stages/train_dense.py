@@ -43,7 +43,7 @@ def prior_point(job: Job, folder: Path) -> tuple[State, Masks]:
     model = job.model({}, job.variant.weights)
     own = model.state_dict()
     if {name: weight.shape for name, weight in weights.items()} != {name: weight.shape for name, weight in own.items()}:
-        raise UserError(f"train.prior: {folder} holds a model of another shape, attention or kind of weights")
+        raise UserError(f"train.start: {folder} holds a model of another shape, attention or kind of weights")
     model.load_state_dict(weights)
     return fresh_state(model), masks
 

@@ -196,6 +196,10 @@ class Model(Shape):
     per_channel: bool
 
 
+DRAWN, ADOPTED = "artifacts/data/tokenizer.safetensors", "artifacts/adopted"
+"""What training begins with, besides a ticket: weights that are drawn (a file that is always there), or adopted."""
+
+
 class Train(Block):
     epochs: Count
     batch: Count
@@ -204,8 +208,12 @@ class Train(Block):
     warmup: Share
     weight_decay: float = Field(ge=0)
     lessons: Literal["artifacts/data/corpus.safetensors", "artifacts/lessons.safetensors"]
-    start: Literal["artifacts/data/tokenizer.safetensors", "artifacts/adopted"]
-    prior: str
+    start: str = Field(min_length=1)
+
+    @property
+    def prior(self) -> str:
+        """The folder of the ticket that training begins with, empty where it begins with drawn or adopted weights."""
+        return "" if self.start in (DRAWN, ADOPTED) else self.start
 
 
 class Prune(Block):

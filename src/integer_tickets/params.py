@@ -7,6 +7,7 @@ import yaml
 from pydantic import ValidationError, model_validator
 
 from integer_tickets.blocks import (
+    ADOPTED,
     BLOCK,
     Adopt,
     Analyze,
@@ -104,18 +105,18 @@ class Params(Block):
                     f"variants.{name}: heads, pairs and neurons of integers are cut with model.per_channel = false"
                 )
             if self.train.prior and (self.variants[name].weights == "float" or self.variants[name].rewind):
-                raise ValueError(f"variants.{name}: with train.prior weights are integers, and rewind is 0")
+                raise ValueError(f"variants.{name}: with a ticket as train.start weights are integers, rewind is 0")
         if self.adopt.attentions and not self.teacher.pretrained:
             raise ValueError(
                 "adopt.attentions: students begin with the weights of a teacher.pretrained, which is empty"
             )
         drawn = set(self.grid.attentions) - set(self.adopt.attentions)
-        if self.train.start == "artifacts/adopted" and drawn:
-            raise ValueError(f"train.start = artifacts/adopted, but {min(drawn)} is not among adopt.attentions")
+        if self.train.start == ADOPTED and drawn:
+            raise ValueError(f"train.start = {ADOPTED}, but {min(drawn)} is not among adopt.attentions")
         if self.certify.unit == "group" and not self.data.group:
             raise ValueError("certify.unit = group: name the column of groups, data.group")
         if self.train.prior and len(self.grid.attentions) > 1:
-            raise ValueError("grid.attentions: with train.prior only that of the prior network")
+            raise ValueError("grid.attentions: with a ticket as train.start only its own")
         quantized = {part.level for part in self.quantize.levels}
         for part in self.distill.levels:
             if part.level not in quantized:

@@ -9,10 +9,11 @@ from scipy.stats import kendalltau
 from integer_tickets.information.zoo import rank_correlation
 
 
-def correlation(measure, gap, given=None, seed=0):
+def correlation(measure, gap, given=None, seed=0, families=None):
     given = None if given is None else np.array(given, float)
+    families = np.arange(len(gap)) if families is None else families
     random = np.random.default_rng(seed)
-    return rank_correlation(np.array(measure, float), np.array(gap, float), 200, 0.95, random, given)
+    return rank_correlation(np.array(measure, float), np.array(gap, float), 200, 0.95, random, families, given)
 
 
 def test_orders_that_agree_and_that_do_not():
@@ -46,3 +47,14 @@ def test_tau_is_that_of_scipy_with_ties_too():
     random = np.random.default_rng(3)
     measure, gap = random.integers(0, 6, 50), random.integers(0, 6, 50)
     assert correlation(measure, gap).tau == pytest.approx(kendalltau(measure, gap).statistic)
+
+
+def test_models_that_resemble_each_other_are_drawn_together():
+    random = np.random.default_rng(4)
+    families = np.repeat(np.arange(10), 20)
+    shift = random.normal(size=(2, 10))[:, families]
+    measure, gap = shift + 0.1 * random.normal(size=(2, 200))
+    alone, together = correlation(measure, gap), correlation(measure, gap, families=families)
+    assert alone.tau == together.tau and together.high - together.low > 2 * (alone.high - alone.low)
+    one = correlation(measure, gap, families=np.zeros(200, int))
+    assert one.tau == alone.tau and math.isnan(one.low)

@@ -11,6 +11,7 @@ import pytest
 from integer_tickets.errors import UserError
 from integer_tickets.params import load_params
 from integer_tickets.report import markdown
+from integer_tickets.report.generalization import FEWEST, networks
 from integer_tickets.report.study import read_study
 from stages import report, show
 from tests.evaluation.fake_study import fake_checkout
@@ -216,11 +217,22 @@ def test_a_missing_table_is_named(reported):
         read_study(load_params(), reported.parent / "artifacts")
 
 
+def test_equal_networks_are_one(reported):
+    study = read_study(load_params(), reported.parent / "artifacts")
+    whole = networks(study)
+    again = study.tables["certificates"].assign(name="rewound elsewhere: " + study.tables["certificates"]["name"])
+    study.tables["certificates"] = pd.concat([study.tables["certificates"], again])
+    told = study.tables["information"]
+    study.tables["information"] = pd.concat([told, told.assign(name="rewound elsewhere: " + told["name"])])
+    assert len(networks(study)) == len(whole) >= FEWEST
+
+
 def test_layers_and_certificates_are_reported(reported):
     text = (reported / "report.md").read_text(encoding="utf-8")
     assert "## What layers keep" in text and "| inhibitor int8 dense | layers.0.hidden_sum |" in text
     assert "## Certificates" in text and "| inhibitor int8 dense |" in text
     assert "## What masks say" in text and "| inhibitor ticket level 2 |" in text
     assert "## What explains generalization" in text and "| code length | " in text
+    assert "| given that error | inhibitor alone | softmax alone |" in text
     rows = pd.read_csv(reported / "information.csv")
     assert set(rows["seed"]) == {0, 1, 2} and {"usable", "code", "safe_from_typos"} <= set(rows["quantity"])

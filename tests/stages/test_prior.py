@@ -35,7 +35,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     second = {
         "language": {"seed": 1},
         "variants": {"ternary": {"rewind": 0, "epochs": 1}},
-        "train": {"lr": 0.001, "weight_decay": 0.0, "prior": f"../first/{TICKET}"},
+        "train": {"lr": 0.001, "weight_decay": 0.0, "start": f"../first/{TICKET}"},
     }
     checkout(top / "first", shared)
     checkout(top / "second", merge(shared, second))
@@ -77,7 +77,7 @@ def test_a_prior_of_another_shape_is_named(study, tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     prior = str(study / "first" / TICKET)
-    Path("params.yaml").write_text(yaml.safe_dump(merge(values, {"train": {"prior": prior}, "model": {"hidden": 24}})))
+    Path("params.yaml").write_text(yaml.safe_dump(merge(values, {"train": {"start": prior}, "model": {"hidden": 24}})))
     run(prepare)
-    with pytest.raises((UserError, SystemExit), match=r"train.prior: .* holds a model of another shape"):
+    with pytest.raises((UserError, SystemExit), match=r"train.start: .* holds a model of another shape"):
         run(train_dense, *ITEM)

@@ -39,7 +39,8 @@ Labels = NDArray[np.integer]
 Floats = NDArray[np.float64]
 Row = dict[str, Any]
 
-MARGIN_BINS = 64  # of the margin, equally full on train: enough observations in each for counts to be trusted
+OBSERVATIONS = 16  # of each bin of the margin, which are equally full on train: enough for counts to be trusted
+FEWEST_PAIRS = 10  # of equal vectors, from which their share is estimated
 ATTENTION_SENTENCES = 200
 RANDOM_LABELS = 1000
 DELTA = 0.05  # of the bound from collisions
@@ -154,7 +155,8 @@ def _margin(
     if learnt[0].shape[1] != 2:
         return
     before, after = (np.array([int(row[0, 1]) - int(row[0, 0]) for row in rows]) for rows in (learnt, seen))
-    edges = np.unique(np.quantile(before, np.linspace(0, 1, MARGIN_BINS + 1)[1:-1]))
+    bins = max(2, len(after) // OBSERVATIONS)
+    edges = np.unique(np.quantile(before, np.linspace(0, 1, bins + 1)[1:-1]))
     found = information_about(np.searchsorted(edges, after), labels, len(edges) + 1, random)
     value, name, n = found.value, found.estimator, found.n
     yield _row("information", value, "bits", name, n, null=found.null, flag=found.refused, layer="logits")
@@ -169,11 +171,11 @@ def _sufficiency(
             points, np.zeros_like(points), settings.resamples, settings.confidence, random
         )  # fmt: skip
         yield _row("usable", float(points.mean()), "bits", f"{family} probe", len(points), low=low, high=high)
-    train = own[0]
-    orders = [random.permutation(len(train.labels)) for _ in range(settings.orders)]
+    train, new = own  # the layer has learnt the labels of train, so those of new texts are sent
+    orders = [random.permutation(len(new.labels)) for _ in range(settings.orders)]
     yield _row(
-        "online", float(np.mean([online_bits(train, order) for order in orders])), "bits a label", "linear probe",
-        len(train.labels),
+        "online", float(np.mean([online_bits(new, order) for order in orders])), "bits a label", "linear probe",
+        len(new.labels),
     )  # fmt: skip
     few = Sample(train.vectors[:RANDOM_LABELS], train.labels[:RANDOM_LABELS])
     yield _row("random_labels", random_label_bits(few, "linear", random), "bits", "linear probe", len(few.labels))
@@ -200,9 +202,9 @@ def _minimality(tokens: Sequence[Integers], train_labels: Labels, labels: Labels
     total = float(sum(own.value for own in apart))
     yield _row("marginals", total, "bits", "coordinates apart", len(held_out), flag=refused)
     counts = counts_of(held_out)
-    collisions = collision_entropy(counts)
-    seen = "" if math.isfinite(collisions) else "no two vectors are equal"
-    yield _row("collision", collisions if not seen else math.nan, "bits", "pairs", len(held_out), flag=seen)
+    pairs = int((counts * (counts - 1)).sum()) // 2
+    few = "" if pairs >= FEWEST_PAIRS else f"{pairs} pairs of vectors are equal"
+    yield _row("collision", math.nan if few else collision_entropy(counts), "bits", "pairs", len(held_out), flag=few)
     yield _row("collision_bound", collision_bound(held_out, DELTA), "bits", "disjoint pairs", len(held_out))
 
 

@@ -88,7 +88,7 @@ def certificate(
 ) -> Certificate:  # fmt: skip
     """From the errors and labels of rows, and the number of each row's unit, whose loss is the mean over its rows.
 
-    Where all losses are 0 or 1, by the exact tail of the binomial.
+    By the exact tail of the binomial where every unit is one row, whose loss is 0 or 1.
     """
     delta = settings.delta
     losses = losses_of(wrong, number)
@@ -96,8 +96,8 @@ def certificate(
     counts = np.bincount(labels)
     commonest = float(losses_of(labels != counts.argmax(), number).mean())
     kl_form = occam(risk, n, counted, delta)
-    whole = bool(np.isin(losses, (0, 1)).all())
-    error = binomial_tail(round(losses.sum()), n, counted, delta) if whole else kl_form
+    single = n == len(wrong)
+    error = binomial_tail(round(losses.sum()), n, counted, delta) if single else kl_form
     length = description_length(losses.sum(), n, counted, max(2, len(counts)))
     return Certificate(
         settings.unit, n, len(labels), risk, commonest, bits, symmetry, delta, error, kl_form,

@@ -2,7 +2,7 @@
 
 I(Z;Y) >= H(Y) - CE(q) for every q that was fixed before the examples it is measured on. For the best q of a family it
 is the usable information of Xu et al. (arXiv 2002.10689): computation can create it, so a later layer may have more.
-Probabilities are clipped, lest one example decide all.
+Probabilities are clipped, lest one example decide all, and add up to 1.
 """
 
 from dataclasses import dataclass
@@ -39,7 +39,8 @@ def usable(train: Sample, held_out: Sample, family: str, seed: int = 0) -> Float
     """Pointwise usable information of held-out examples (n,), in bits (Ethayarajh et al., arXiv 2110.08420).
 
     log2 of what the probe gives the true label, less log2 of its share among the labels of train. The mean is
-    H_V(Y) - H_V(Y|Z). family: `linear` or `mlp`.
+    H_V(Y) - H_V(Y|Z); where held-out labels have other shares, H_V(Y) is larger than H(Y) by their divergence. family:
+    `linear` or `mlp`.
     """
     classes = _classes(train, held_out)
     chances = _fitted(train, family, seed, classes, held_out.vectors)
@@ -111,8 +112,9 @@ def _shares(labels: Labels, classes: int) -> Floats:
 def _log_chance(chances: Floats, labels: Labels) -> Floats:
     if chances.ndim == 1:
         return np.log2(chances[labels])
-    own = chances[np.arange(len(labels)), labels]
-    return np.asarray(np.log2(np.clip(own, *CLIP)))
+    clipped = np.clip(chances, *CLIP)
+    own = clipped[np.arange(len(labels)), labels] / clipped.sum(1)
+    return np.asarray(np.log2(own))
 
 
 def _classes(*samples: Sample) -> int:

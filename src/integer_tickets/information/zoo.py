@@ -20,24 +20,28 @@ class Correlation:
 
 def rank_correlation(
     measure: Floats, gap: Floats, resamples: int, confidence: float, random: np.random.Generator,
-    given: Floats | None = None,
+    families: NDArray[np.integer], given: Floats | None = None,
 ) -> Correlation:  # fmt: skip
     """Of a measure (models,) with the gap (models,); with `given` the partial one, by Kendall's formula.
 
-    Models without a finite measure are left out. The interval is a percentile bootstrap over models: wide where they
-    are few, and of the models that were trained, not of all that might be.
+    Models without a finite measure are left out. The interval is a percentile bootstrap over families (models,), the
+    models of which resemble each other: wide where they are few, and of what was trained, not of all that might be.
     """
     columns = [measure, gap] if given is None else [measure, gap, given]
-    table = np.stack(columns)[:, np.isfinite(columns).all(0)]
+    known = np.isfinite(columns).all(0)
+    table = np.stack(columns)[:, known]
     count = table.shape[1]
     if count < 2:
         return Correlation(np.nan, np.nan, np.nan, count)
     orders = [np.sign(column[:, None] - column) for column in table]
-    # How often each model is drawn: none twice first, then as the bootstrap has it.
-    often = np.concatenate([np.ones((1, count)), random.multinomial(count, np.full(count, 1 / count), resamples)])
+    # How often each model is drawn: none twice first, then as the bootstrap has its family.
+    family = np.unique(families[known], return_inverse=True)[1]
+    whole = int(family.max()) + 1
+    drawn = random.multinomial(whole, np.full(whole, 1 / whole), resamples)[:, family]
+    often = np.concatenate([np.ones((1, count)), drawn])
     found = _tau(orders[0], orders[1], often) if given is None else _partial(orders, often)
-    if np.isnan(found[0]):
-        return Correlation(np.nan, np.nan, np.nan, count)
+    if np.isnan(found[0]) or whole < 2:
+        return Correlation(float(found[0]), np.nan, np.nan, count)
     low, high = np.nanquantile(found[1:], [(1 - confidence) / 2, (1 + confidence) / 2])
     return Correlation(float(found[0]), float(low), float(high), count)
 

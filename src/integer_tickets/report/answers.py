@@ -56,7 +56,8 @@ def _winning(study: Study) -> Iterator[str]:
     if rows:
         seeds = sorted({int(number) for number in study.accuracies(stage="train_dense")["seeds"]})
         often = count(seeds[0], "seed") if len(seeds) == 1 else f"{words(map(str, seeds))} seeds"
-        fresh = words(kind for kind in FRESH if any(kind in above for own in shown.values() for above in own.values()))
+        tried = {kind for beside in shown.values() for above in beside.values() for kind in above}
+        fresh = words(kind for kind in FRESH if kind in tried) or FRESH[0]
         yield (
             f"A winning ticket matches its dense model and stands above fresh weights under its mask ({fresh}) and "
             f"masks drawn at random (shuffled, random), each with a corrected p below {SIGNIFICANT}. By {often} "
@@ -99,9 +100,10 @@ def _verdicts(study: Study, family: str, against: str = "Significantly") -> Iter
         return
     significant = rows[rows["p_holm"] < SIGNIFICANT]
     up, down = int((significant["difference"] > 0).sum()), int((significant["difference"] < 0).sum())
+    higher, lower = int((rows["low"] > 0).sum()), int((rows["high"] < 0).sum())
     yield (
-        f"{against} better in {up} and worse in {down} of {count(len(rows), 'comparison')}; in points of "
-        "accuracy, with the corrected p (bold where significant):"
+        f"{against} better in {up} and worse in {down} of {count(len(rows), 'comparison')} (uncorrected intervals "
+        f"above 0 in {higher}, below in {lower}); in points of accuracy, with the corrected p (bold where significant):"
     )
     levels = sorted({int(level) for level in rows["level"]})
     cells = []

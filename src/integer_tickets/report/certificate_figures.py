@@ -245,7 +245,7 @@ def generalization(frame: pd.DataFrame) -> Figure:
     axes = figure.subplots()
     colour = COLOURS["inhibitor"]
     for given, shift, face in (("", -0.12, colour), ("error seen", 0.12, "white")):
-        own = select(frame, given=given).dropna(subset="tau")
+        own = select(frame, given=given, attention="").dropna(subset="tau")
         places = [names.index(name) + shift for name in own["measure"]]
         reach = [own["tau"] - own["low"], own["high"] - own["tau"]]
         label = f"given the {given}" if given else "plain"

@@ -140,4 +140,4 @@ def count(number: int, noun: str, plural: str = "") -> str:
 def words(parts: Iterable[str]) -> str:
     """As in `a, b and c`."""
     found = list(parts)
-    return " and ".join(filter(None, [", ".join(found[:-1]), found[-1]]))
+    return " and ".join(filter(None, [", ".join(found[:-1]), *found[-1:]]))

@@ -122,7 +122,12 @@ def ladder(study: Study) -> Iterator[str]:
     )
     overlaps = tables.overlaps(study)
     if overlaps.rows:
-        yield "How alike the masks of different seeds are, beside masks with the same density in each layer:"
+        found = study.tables["overlaps"]
+        excess = (found["overlap"] - found["chance"]).max()
+        yield (
+            "How alike the masks of different seeds are, beside masks with the same density in each layer; at most "
+            f"{points(excess)} points more than those of chance:"
+        )
         yield overlaps.markdown()
 
 
@@ -189,10 +194,10 @@ def supermasks(study: Study) -> Iterator[str]:
 def comparisons(study: Study) -> Iterator[str]:
     yield (
         "Which there are follows from the parameters, not from results: a minus b in percentage points of accuracy, on "
-        "the same sentences and seed by seed. *p corrected* is Holm's correction over the table. *Matching*: the lower end of the interval "
-        f"lies above {points(-study.params.evaluate.margin)} points. *Within one std*: a is at most one standard "
-        "deviation (of b, over seeds) below b. Integer and distilled networks may have had more epochs than b, as the "
-        "table of all models says."
+        "the same sentences and seed by seed. *p corrected* is Holm's correction over the table. *Matching*: the lower "
+        f"end of the interval lies above {points(-study.params.evaluate.margin)} points. *Within one std*: a is at "
+        "most one standard deviation (of b, over seeds) below b. Integer and distilled networks may have had more "
+        "epochs than b, as the table of all models says."
     )
     frame = study.tables["comparisons"]
     for family, rows in frame.groupby("family", sort=False):
