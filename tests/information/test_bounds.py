@@ -92,7 +92,7 @@ def test_the_best_of_many_hypotheses_by_the_bound_itself_does_not_break_it(n, me
     cells = [np.bincount(of, language.chance * p) for p in (1 - language.posterior, language.posterior)]
     truth = cells[0] @ says + cells[1] @ ~says
     bounds, risks = [], []
-    for _ in range(100):
+    for _ in range(300):
         negative, positive = random.multinomial(n, np.concatenate(cells)).reshape(2, -1)
         errors = negative @ says + positive @ ~says
         bound = betainccinv(errors + 1, n - errors, DELTA * np.exp2(-bits))
@@ -101,7 +101,7 @@ def test_the_best_of_many_hypotheses_by_the_bound_itself_does_not_break_it(n, me
         risks.append(truth[best])
         if len(bounds) == 1:
             assert bound[best] == pytest.approx(binomial_tail(int(errors[best]), n, bits[best], DELTA), abs=1e-9)
-    assert np.mean(np.array(risks) > bounds) <= DELTA
+    assert (np.array(risks) <= bounds).all()  # of 300; 15 could be above
     assert mean - 3 / n - 0.005 < np.mean(bounds) < mean + 0.005  # known for `occam`, which is a little looser
     assert slack - 3 / n - 0.005 < np.mean(bounds) - np.mean(risks) < slack + 0.005
 

@@ -73,6 +73,24 @@ def test_no_map_adds_information(seed, first, second):
     assert label_bits(chance, chance * truth) == pytest.approx(one.gap + one.label)
 
 
+@given(st.integers(0, 2**32), st.integers(1, 4))
+def test_what_a_map_holds_of_its_input_is_its_entropy(seed, bits):
+    """I(X;Z) = H(Z) and I(X;Z|Y) = H(Z) - I(Z;Y), from the joint distribution of X, Y and Z, cell by cell."""
+    random = np.random.default_rng(seed)
+    chance, truth = random.dirichlet(np.ones(12)), random.random(12)
+    codes = random.integers(0, 2**bits, 12)
+    joint = np.zeros((12, 2, 2**bits))
+    joint[np.arange(12), 0, codes], joint[np.arange(12), 1, codes] = chance * (1 - truth), chance * truth
+
+    def bits_of(*axes):
+        return entropy(joint.sum(tuple({0, 1, 2} - set(axes))))
+
+    found = held(codes, chance, truth)
+    assert found.entropy == pytest.approx(bits_of(0) + bits_of(2) - bits_of(0, 2))
+    assert found.label == pytest.approx(bits_of(1) + bits_of(2) - bits_of(1, 2))
+    assert found.superfluous == pytest.approx(bits_of(0, 1) + bits_of(1, 2) - bits_of(1) - bits_of(0, 1, 2))
+
+
 def test_a_constant_holds_nothing():
     found = held(np.zeros((4096, 3), int), LANGUAGE.chance, LANGUAGE.posterior)
     assert (found.states, found.entropy, found.superfluous) == (1, *[pytest.approx(0, abs=1e-12)] * 2)

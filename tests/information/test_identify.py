@@ -5,7 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from integer_tickets.information.counts import counts_of, grassberger, plugin
 from integer_tickets.information.identify import entropy_of, information_about
+from integer_tickets.information.probes import Sample, usable
 
 
 def independent(states, n, seed=0):
@@ -26,6 +28,8 @@ def test_independent_variables_share_nothing():
     found = information_about(z, y, 256, np.random.default_rng(1))
     assert found.identifiable and found.estimator == "Miller-Madow"
     assert abs(found.value) < 0.01 and abs(found.null) < 0.01
+    joint, apart = counts_of(np.stack([z, y], 1)), (counts_of(z), counts_of(y))
+    assert plugin(apart[0]) + plugin(apart[1]) - plugin(joint) == pytest.approx(0.028, abs=0.005)  # naively
 
 
 def test_too_few_observations_are_refused():
@@ -46,6 +50,11 @@ def test_known_information():
     found = information_about(z, y, 256, np.random.default_rng(1))
     assert truth == pytest.approx(0.3279, abs=1e-4)
     assert found.value == pytest.approx(truth, abs=0.01) and found.n == 67_349
+    parts = (grassberger(counts_of(own)) for own in (z, y, np.stack([z, y], 1)))
+    assert next(parts) + next(parts) - next(parts) == pytest.approx(truth, abs=0.01)
+    half = len(z) // 2
+    table = [Sample(np.eye(256)[own], labels) for own, labels in ((z[:half], y[:half]), (z[half:], y[half:]))]
+    assert usable(*table, "linear").mean() == pytest.approx(truth, abs=0.01)
 
 
 def test_rows_are_codes_too():

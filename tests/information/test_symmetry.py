@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from integer_tickets.information.symmetry import symmetry_bits
 from integer_tickets.information.ticket_code import code_bits
-from integer_tickets.integer.network import Inhibitor, Linear, Softmax
+from integer_tickets.integer.network import Bypass, Inhibitor, Linear, Softmax
 from integer_tickets.integer.reference import logits
 from integer_tickets.integer.rounding import Rule
 from tests.integer.conftest import KINDS, build_network, build_tokenizer
@@ -33,6 +33,10 @@ def inputs(linear, order):
 def table(own, order):
     mask = None if own.mask is None else np.ascontiguousarray(own.mask[:, order])
     return replace(own, weight=np.ascontiguousarray(own.weight[:, order]), mask=mask)
+
+
+def past(bypass, channels):
+    return bypass and Bypass(**{name: vector[channels] for name, vector in vars(bypass).items()})
 
 
 def within(order, width, random):
@@ -60,6 +64,8 @@ def permuted(network, random):
                 up=inputs(outputs(layer.up, hidden), channels),
                 down=outputs(inputs(layer.down, hidden), channels),
                 attention=replace(attention, **{name: getattr(attention, name)[heads] for name in names}),
+                attention_bypass=past(layer.attention_bypass, channels),
+                hidden_bypass=past(layer.hidden_bypass, channels),
             )
         )
     return replace(
@@ -69,11 +75,11 @@ def permuted(network, random):
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.integers(0, 2**32), st.sampled_from(KINDS), st.sampled_from([None, 0.3]))
-def test_permutations_change_neither_integers_nor_length(seed, attention, density):
+@given(st.integers(0, 2**32), st.sampled_from(KINDS), st.sampled_from([None, 0.3]), st.booleans())
+def test_permutations_change_neither_integers_nor_length(seed, attention, density, post_norm):
     random = np.random.default_rng(seed)
     shape = {"d": 12, "heads": 3, "hidden": 10, "vocabulary": 20, "positions": 9}
-    network = build_network(seed, attention, density=density, **shape)
+    network = build_network(seed, attention, density=density, post_norm=post_norm, **shape)
     other = permuted(network, random)
     batch = [random.integers(0, 20, n).tolist() for n in (1, 4, 9)]
     assert (logits(network, batch) == logits(other, batch)).all()

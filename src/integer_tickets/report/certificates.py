@@ -29,7 +29,7 @@ def certificates(study: Study) -> Iterator[str]:
     yield (
         f"An upper bound on the true error of each integer network, valid with probability {1 - delta:g} for all "
         f"at once if the {n:,} {unit} were drawn independently: from its errors on them and the bits of its code, a "
-        "stream that is decoded to the very network, vocabulary included. What finding a ticket took does not count. "
+        "stream from which the very network can be decoded (tests do), vocabulary included. What finding a ticket took does not count. "
         "Beside it, for each by itself, the bound from the held-out texts alone: that one certifies, the one from the "
         "code explains."
     )
