@@ -29,14 +29,15 @@ def certificates(study: Study) -> Iterator[str]:
     yield (
         f"An upper bound on the true error of each integer network, valid with probability {1 - delta:g} for all "
         f"at once if the {n:,} {unit} were drawn independently: from its errors on them and the bits of its code, a "
-        "stream from which the very network can be decoded (tests do), vocabulary included. What finding a ticket took does not count. "
-        "Beside it, for each by itself, the bound from the held-out texts alone: that one certifies, the one from the "
-        "code explains."
+        "stream from which the very network can be decoded (tests do), vocabulary included. What finding a ticket took "
+        "does not count. Beside it, for each by itself, the bound from the held-out texts alone: that one certifies, "
+        "the one from the code explains."
     )
     if prior:
         yield (
             f"The decoder has the ticket that training began with (`{prior}`), and only what differs from it is "
-            "counted: that is honest if it was found without these texts."
+            "counted: that is honest if it was found without these texts. Where nothing of it has changed, the bound is "
+            "in effect that of a held-out test of the prior."
         )
     yield table(rows, study.split).markdown()
     if own.clusters > 1:
