@@ -36,8 +36,8 @@ def certificates(study: Study) -> Iterator[str]:
     if prior:
         yield (
             f"The decoder has the ticket that training began with (`{prior}`), and only what differs from it is "
-            "counted: that is honest if it was found without these texts. Where nothing of it has changed, the bound is "
-            "in effect that of a held-out test of the prior."
+            "counted: that is honest if it was found without these texts. Where nothing of it has changed, the bound "
+            "is in effect that of a held-out test of the prior."
         )
     yield table(rows, study.split).markdown()
     if own.clusters > 1:
