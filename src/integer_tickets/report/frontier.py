@@ -1,0 +1,129 @@
+"""The page that sets tickets of SST-2 beside what others reach with as many bits."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from integer_tickets.files import write_text
+from integer_tickets.report.figures import COLOURS, GREY, MARKERS, save
+from integer_tickets.report.tables import Table, percent
+
+MEGABIT = 1e6
+
+
+@dataclass(frozen=True)
+class Published:
+    """A model of the literature: accuracy in percent on a split of SST-2, and the bits of all its weights."""
+
+    name: str
+    megabits: float
+    accuracy: float
+    split: str
+    source: str
+
+
+LITERATURE = (
+    Published("BERT-base, fp32", 3340, 93.2, "validation", "arXiv 1810.04805; 418 MB"),
+    Published("DistilBERT, fp32", 2112, 91.3, "validation", "arXiv 1910.01108; 66 million weights"),
+    Published("InhibiDistilbert, fp32", 2112, 91.0, "validation", "arXiv 2503.15983; 66 million weights"),
+    Published("DistilBERT, int8", 545, 90.4, "validation", "Intel Neural Compressor, model card"),
+    Published("Prune-OFA DistilBERT, 90 % sparse, int8", 267, 90.0, "validation", "arXiv 2111.05754; bits by count"),
+    Published("MiniLM, 6 layers of 384, int8", 182, 91.3, "validation", "arXiv 2002.10957; bits by count"),
+    Published("BinaryBERT 1-1-4", 132, 92.3, "validation", "arXiv 2012.15701; 16.5 MB"),
+    Published("TinyBERT, 4 layers of 312, int8", 115, 92.6, "test", "arXiv 1909.10351; fp32 accuracy, bits by count"),
+    Published("BiT 1-1-1", 107, 89.9, "validation", "arXiv 2205.13016; 13.4 MB"),
+    Published("BiT 1-1-1, augmented text", 107, 92.3, "validation", "arXiv 2205.13016; 13.4 MB"),
+    Published("BERT-mini, int8", 89, 85.9, "test", "arXiv 1908.08962; fp32 accuracy, bits by count"),
+    Published("BERT-tiny, int8", 35, 83.2, "test", "arXiv 1908.08962; fp32 accuracy, bits by count"),
+)
+COLUMNS = ["name", "kind", "attention", "study", "bits", "accuracy", "low", "high", "seeds", "split", "source"]
+
+INTRODUCTION = """# Accuracy against bits on SST-2
+
+Made by `python -m stages.frontier --data FOLDER` from the [studies](studies): integer networks of every preset on
+SST-2, whole files counted, vocabulary included. Beside them what was measured here on the same texts (a bag of words,
+fastText), its settings chosen on the selection split, and what the literature says, where it gives bits or a number of
+weights. Accuracies are those on the 872 sentences of validation (standard error about 1.3 points at 82 %, 1.0 at 90),
+of some published ones those on test, as marked. *On the front*: no ticket and nothing measured here has more accuracy
+with as few bits.
+"""
+
+
+def front(rows: pd.DataFrame) -> pd.Series:
+    """Whether a row is the most accurate of all that need as few bits; ties go to the smaller."""
+    ordered = rows.sort_values(["bits", "accuracy"], ascending=[True, False], kind="stable")
+    before = ordered["accuracy"].cummax().shift(fill_value=-1.0)
+    return (ordered["accuracy"] > before).reindex(rows.index)
+
+
+def published() -> pd.DataFrame:
+    rows = [
+        {"name": own.name, "kind": "published", "bits": own.megabits * MEGABIT, "accuracy": own.accuracy / 100}
+        | {"split": own.split, "source": own.source}
+        for own in LITERATURE
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def write_page(rows: pd.DataFrame, absent: Mapping[str, str], path: Path) -> None:
+    """The page, and its figure beside it; rows as in COLUMNS, kind `ticket`, `measured` or `published`."""
+    own = rows[rows["kind"] != "published"]
+    marked = rows.assign(front=front(own).reindex(rows.index, fill_value=False)).sort_values("bits", kind="stable")
+    parts = [INTRODUCTION, "![Accuracy against bits](figures/frontier.svg)\n", _table(marked).markdown()]
+    parts += [f"\nAbsent: {name} ({why})." for name, why in absent.items()]
+    write_text(path, "\n".join(parts) + "\n")
+    save(partial(figure, marked), path.parent / "figures" / "frontier")
+
+
+def _table(rows: pd.DataFrame) -> Table:
+    body = []
+    for _, row in rows.iterrows():
+        interval = "" if pd.isna(row["low"]) else f"{percent(row['low'])} to {percent(row['high'])}"
+        where = f"[{row['study']}](studies/{row['study']}/report.md)" if row["kind"] == "ticket" else row["source"]
+        split = "" if row["split"] == "validation" else f" ({row['split']})"
+        accuracy = percent(row["accuracy"]) + split
+        mark = "yes" if row["front"] else ""
+        body.append([row["name"], f"{row['bits'] / MEGABIT:,.2f}", accuracy, interval, mark, where])
+    return Table(["model", "Mbit", "accuracy %", "95 % interval", "on the front", "from"], body)
+
+
+def figure(rows: pd.DataFrame) -> Figure:
+    """Accuracy by size: tickets of both attentions, what was measured beside them, what is published."""
+    drawn = Figure(figsize=(9.0, 5.2), layout="constrained")
+    axes = drawn.subplots()
+    for attention, colour in COLOURS.items():
+        own = rows[rows["attention"] == attention].sort_values("bits")
+        _points(axes, own, f"{attention} tickets", MARKERS[attention], colour)
+    _points(axes, rows[rows["kind"] == "measured"], "measured here", "D", "#009E73", named=True)
+    _points(axes, rows[rows["kind"] == "published"], "published", "x", GREY, named=True)
+    best = rows[rows["front"]].sort_values("bits")
+    axes.step(best["bits"] / MEGABIT, 100 * best["accuracy"], where="post", color=GREY, lw=0.8, zorder=0, label="front")
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.set_xlim(rows["bits"].min() / MEGABIT / 8, 3 * rows["bits"].max() / MEGABIT)  # room for names
+    axes.set_xlabel("size of the whole model, Mbit (log scale)")
+    axes.set_ylabel("accuracy on SST-2, %")
+    axes.legend(loc="lower right", frameon=False, fontsize=8)
+    return drawn
+
+
+def _points(axes: Axes, rows: pd.DataFrame, label: str, marker: str, colour: str, named: bool = False) -> None:
+    if rows.empty:
+        return
+    x, y = (rows["bits"] / MEGABIT).tolist(), (100 * rows["accuracy"]).tolist()
+    axes.scatter(x, y, marker=marker, color=colour, s=28, label=label, zorder=2)
+    for name, at, height in zip(rows["name"], x, y, strict=True) if named else ():
+        # On the left where another point would be under the name.
+        taken = any(at < other < 1.8 * at and abs(height - its) < 0.5 for other, its in zip(x, y, strict=True))
+        axes.annotate(
+            name.replace(" words and pairs", ""), (at, height), (-5 if taken else 5, -3), textcoords="offset points",
+            ha="right" if taken else "left", fontsize=6.5, color=colour,
+        )  # fmt: skip

@@ -1,0 +1,87 @@
+"""SST-2 tickets beside others by accuracy and bits: `python -m stages.frontier --data DIR`, into reports/frontier.md.
+
+No stage of dvc.yaml: it reads what the studies left. DIR holds train.tsv.gz and validation.tsv.gz, as for `make study`.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from integer_tickets.benchmark.fasttext import classifiers
+from integer_tickets.data.preparation import prepare
+from integer_tickets.errors import UserError
+from integer_tickets.evaluation.baselines import tfidf
+from integer_tickets.files import write_text
+from integer_tickets.params import parse_params
+from integer_tickets.report.frontier import COLUMNS, published, write_page
+from stages.presets import ROOT, with_preset
+
+STUDIES = ROOT / "reports" / "studies"
+CORPUS, SPLIT = "sst2", "validation"
+FILE = ROOT / "reports" / "frontier.csv"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m stages.frontier", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="the folder of SST-2")
+    data = parser.parse_args().data
+    absent: dict[str, str] = {}
+    try:
+        rows = [*tickets(STUDIES), *measured(data, absent)]
+    except UserError as error:
+        raise SystemExit(f"frontier: {error}") from None
+    frame = pd.concat([pd.DataFrame(rows, columns=COLUMNS), published()], ignore_index=True)
+    write_text(FILE, frame.to_csv(index=False, lineterminator="\n"))
+    write_page(frame, absent, FILE.with_suffix(".md"))
+    print(f"{len(frame)} models: {FILE.with_suffix('.md')}")
+
+
+def tickets(studies: Path) -> Iterator[dict[str, Any]]:
+    """The integer networks of every whole study on SST-2, means over seeds."""
+    for params in sorted(studies.glob("*/params.yaml")):
+        if yaml.safe_load(params.read_text(encoding="utf-8"))["data"]["name"] != CORPUS:
+            continue
+        summary = pd.read_csv(params.parent / "summary.csv")
+        rows = summary[summary["stage"].isin(["quantize", "distill"])]
+        for _, row in rows[(rows["split"] == SPLIT) & (rows["metric"] == "accuracy")].iterrows():
+            yield {
+                "name": row["name"], "kind": "ticket", "attention": row["attention"], "study": params.parent.name,
+                "bits": row["bits"], "accuracy": row["mean"], "low": row["low"], "high": row["high"],
+                "seeds": row["seeds"], "split": SPLIT,
+            }  # fmt: skip
+
+
+def measured(data: Path, absent: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """Other classifiers on the same texts; those whose package is missing are added to `absent`."""
+    frames, _, _ = prepare(parse_params(with_preset(CORPUS, [f"data.folder={data}"])))
+    texts = {name: frame["text"].tolist() for name, frame in frames.items() if name != "lessons"}
+    labels = {name: frame["label"].to_numpy() for name, frame in frames.items() if name != "lessons"}
+    bag = tfidf(texts, labels)
+    found: list[tuple[str, int, Any, str]] = [
+        (
+            "TF-IDF, logistic regression",
+            bag.bits or 0,
+            bag.predictions[SPLIT],
+            f"scikit-learn {version('scikit-learn')}",
+        )
+    ]
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            for own in classifiers(texts, labels, Path(folder)):
+                source = f"fasttext {version('fasttext-numpy2-wheel')}"
+                found.append((own.name, own.bits, own.predictions[SPLIT], source))
+    except ImportError:
+        absent["fastText"] = "fasttext is not installed: pip install 'integer-tickets[frontier]'"
+    for name, bits, says, source in found:
+        accuracy = float((says == labels[SPLIT]).mean())
+        yield {"name": name, "kind": "measured", "bits": bits, "accuracy": accuracy, "split": SPLIT, "source": source}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Tickets beside others: what is on the front, what is read of studies, the page, fastText where it is installed."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from integer_tickets.benchmark import fasttext
+from integer_tickets.report.frontier import COLUMNS, LITERATURE, front, published, write_page
+from stages.frontier import tickets
+
+HEADER = "name,stage,attention,bits,split,metric,mean,low,high,seeds"
+ROWS = [
+    "inhibitor int8 dense,quantize,inhibitor,9000000,validation,accuracy,0.8,0.78,0.82,3",
+    "inhibitor int4 dense distilled,distill,inhibitor,5000000,validation,accuracy,0.83,0.81,0.85,3",
+    "inhibitor int4 dense distilled,distill,inhibitor,5000000,selection,accuracy,0.9,0.9,0.9,3",
+    "inhibitor dense,train_dense,inhibitor,32000000,validation,accuracy,0.84,0.8,0.9,3",
+]
+
+
+@pytest.fixture
+def studies(tmp_path):
+    for name, corpus in (("one", "sst2"), ("other", "imdb")):
+        folder = tmp_path / "studies" / name
+        folder.mkdir(parents=True)
+        (folder / "params.yaml").write_text(yaml.safe_dump({"data": {"name": corpus}}))
+        (folder / "summary.csv").write_text("\n".join([HEADER, *ROWS, ""]))
+    return tmp_path / "studies"
+
+
+def test_integer_networks_of_studies_on_the_corpus_are_read(studies):
+    found = list(tickets(studies))
+    assert [(row["name"], row["study"], row["accuracy"]) for row in found] == [
+        ("inhibitor int8 dense", "one", 0.8),
+        ("inhibitor int4 dense distilled", "one", 0.83),
+    ]
+
+
+def test_what_is_larger_and_no_better_is_not_on_the_front():
+    rows = pd.DataFrame({"bits": [5, 3, 3, 8, 9], "accuracy": [0.8, 0.7, 0.75, 0.8, 0.81]})
+    assert front(rows).tolist() == [True, False, True, False, True]
+
+
+def test_the_page_holds_every_row_and_the_same_bytes(studies, tmp_path):
+    row = {"name": "a bag", "kind": "measured", "bits": 1e6, "accuracy": 0.81, "split": "validation", "source": "here"}
+    frame = pd.concat([pd.DataFrame([*tickets(studies), row], columns=COLUMNS), published()], ignore_index=True)
+    content = []
+    for place in ("first", "second"):
+        write_page(frame, {"fastText": "not installed"}, tmp_path / place / "frontier.md")
+        content.append([path.read_bytes() for path in sorted((tmp_path / place).rglob("*.*"))])
+    assert content[0] == content[1] and len(content[0]) == 3
+    text = (tmp_path / "first" / "frontier.md").read_text()
+    assert all(own.name in text for own in LITERATURE) and "Absent: fastText (not installed)." in text
+    lines = {line.split(" | ")[0].strip("| "): line for line in text.splitlines() if line.startswith("| ")}
+    assert "| yes |" in lines["a bag"] and "| yes |" in lines["inhibitor int4 dense distilled"]
+    assert "| yes |" not in lines["inhibitor int8 dense"] and "| yes |" not in lines["BiT 1-1-1"]
+
+
+def test_fasttext_learns_and_is_smaller_quantized(tmp_path):
+    pytest.importorskip("fasttext")
+    random = np.random.default_rng(0)
+    texts, labels = {}, {}
+    for name, count in (("train", 2000), ("selection", 100), ("validation", 100)):
+        labels[name] = random.integers(0, 2, count)
+        own = [("bad", "good")[label] for label in labels[name]]
+        texts[name] = [f"the film {random.integers(3000)} is {word} I say" for word in own]
+    found = {own.name: own for own in fasttext.classifiers(texts, labels, tmp_path)}
+    assert len(found) == 2 + len(fasttext.CUTOFFS)
+    assert (found["fastText"].predictions["validation"] == labels["validation"]).mean() > 0.95
+    assert found["fastText quantized, 1,000 words and pairs"].bits < found["fastText"].bits
