@@ -10,7 +10,7 @@ from integer_tickets.report.tables import kilobytes, percent, points, probabilit
 SIGNIFICANT = 0.05
 NAMED = 12  # models, at most, in one sentence
 CONTROLS = {
-    "reinit": "fresh weights under the ticket's mask from the first step (the first steps of the ticket were dense)",
+    "reinit": "fresh weights under the ticket's mask from the first step on, where the ticket's first steps were dense",
     "redrawn": "fresh weights trained dense as far as the rewind point, then under the ticket's mask",
     "signs": "fresh weights with the signs of the rewind point, under the ticket's mask",
     "shuffled": "the rewound weights under a mask shuffled within each layer",

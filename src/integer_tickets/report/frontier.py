@@ -77,10 +77,10 @@ def write_page(rows: pd.DataFrame, absent: Mapping[str, str], path: Path) -> Non
     """The page, and its figure beside it; rows as in COLUMNS, kind `ticket`, `measured` or `published`."""
     own = rows[rows["kind"] != "published"]
     marked = rows.assign(front=front(own).reindex(rows.index, fill_value=False)).sort_values("bits", kind="stable")
-    parts = [INTRODUCTION, "![Accuracy against bits](figures/frontier.svg)\n", _table(marked).markdown()]
+    parts = [INTRODUCTION, "![Accuracy against bits](frontier.svg)\n", _table(marked).markdown()]
     parts += [f"\nAbsent: {name} ({why})." for name, why in absent.items()]
     write_text(path, "\n".join(parts) + "\n")
-    save(partial(figure, marked), path.parent / "figures" / "frontier")
+    save(partial(figure, marked), path.with_suffix(""))
 
 
 def _table(rows: pd.DataFrame) -> Table:
