@@ -43,15 +43,16 @@ def main() -> None:
 
 
 def tickets(studies: Path) -> Iterator[dict[str, Any]]:
-    """The integer networks of every whole study on SST-2, means over seeds."""
-    for params in sorted(studies.glob("*/params.yaml")):
+    """The integer networks of every study on SST-2, in one run or in parts, means over seeds."""
+    for study in sorted(path.parent for path in studies.glob("*/summary.csv")):
+        params = next(path for name in ("params.yaml", "runs/*/params.yaml") for path in sorted(study.glob(name)))
         if yaml.safe_load(params.read_text(encoding="utf-8"))["data"]["name"] != CORPUS:
             continue
-        summary = pd.read_csv(params.parent / "summary.csv")
+        summary = pd.read_csv(study / "summary.csv")
         rows = summary[summary["stage"].isin(["quantize", "distill"])]
         for _, row in rows[(rows["split"] == SPLIT) & (rows["metric"] == "accuracy")].iterrows():
             yield {
-                "name": row["name"], "kind": "ticket", "attention": row["attention"], "study": params.parent.name,
+                "name": row["name"], "kind": "ticket", "attention": row["attention"], "study": study.name,
                 "bits": row["bits"], "accuracy": row["mean"], "low": row["low"], "high": row["high"],
                 "seeds": row["seeds"], "split": SPLIT,
             }  # fmt: skip
@@ -78,6 +79,8 @@ def measured(data: Path, absent: dict[str, str]) -> Iterator[dict[str, Any]]:
                 found.append((own.name, own.bits, own.predictions[SPLIT], source))
     except ImportError:
         absent["fastText"] = "fasttext is not installed: pip install 'integer-tickets[frontier]'"
+    if len(found) == 1:
+        absent.setdefault("fastText", "all settings ran into NaN")
     for name, bits, says, source in found:
         accuracy = float((says == labels[SPLIT]).mean())
         yield {"name": name, "kind": "measured", "bits": bits, "accuracy": accuracy, "split": SPLIT, "source": source}

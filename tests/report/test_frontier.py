@@ -20,11 +20,11 @@ ROWS = [
 
 @pytest.fixture
 def studies(tmp_path):
-    for name, corpus in (("one", "sst2"), ("other", "imdb")):
+    for name, corpus, place in (("one", "sst2", "."), ("other", "imdb", "."), ("parts", "sst2", "runs/first")):
         folder = tmp_path / "studies" / name
-        folder.mkdir(parents=True)
-        (folder / "params.yaml").write_text(yaml.safe_dump({"data": {"name": corpus}}))
-        (folder / "summary.csv").write_text("\n".join([HEADER, *ROWS, ""]))
+        (folder / place).mkdir(parents=True)
+        (folder / place / "params.yaml").write_text(yaml.safe_dump({"data": {"name": corpus}}))
+        (folder / "summary.csv").write_text("\n".join([HEADER, *(ROWS if place == "." else ROWS[:1]), ""]))
     return tmp_path / "studies"
 
 
@@ -33,6 +33,7 @@ def test_integer_networks_of_studies_on_the_corpus_are_read(studies):
     assert [(row["name"], row["study"], row["accuracy"]) for row in found] == [
         ("inhibitor int8 dense", "one", 0.8),
         ("inhibitor int4 dense distilled", "one", 0.83),
+        ("inhibitor int8 dense", "parts", 0.8),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The comparisons that a study makes, declared before any result is seen, each with its question."""
+"""The comparisons that a study makes, as they follow from its parameters, each with its question."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ FAMILIES = {
     "finetune": "Does it gain from training again, beside trained weights that go on at a low rate?",
     "small": "Does it gain from sparsity, beside a dense model of as many bits?",
     "transfer": "Does the ticket gain from a mask of its own, beside one found elsewhere?",
-    "transferred places": "Does a mask found elsewhere do better than as many weights at random in each layer?",
+    "transferred places": "Does a mask found elsewhere do better than the ticket's own, shuffled within each layer?",
     "transferred shares": "Does it do better than as many weights anywhere?",
     "rewind": "Does the ticket gain from the rewind point, beside one rewound to initialisation?",
     "blocks": "Is a ticket of blocks as accurate as one of single weights of the same density?",

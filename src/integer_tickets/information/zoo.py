@@ -1,6 +1,7 @@
 """Does a measure explain generalization? Rank correlations over many models, with intervals."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ class Correlation:
 
 def rank_correlation(
     measure: Floats, gap: Floats, resamples: int, confidence: float, random: np.random.Generator,
-    families: NDArray[np.integer], given: Floats | None = None,
+    families: NDArray[Any], given: Floats | None = None,
 ) -> Correlation:  # fmt: skip
     """Of a measure (models,) with the gap (models,); with `given` the partial one, by Kendall's formula.
 

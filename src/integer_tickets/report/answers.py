@@ -148,7 +148,9 @@ def _elsewhere(study: Study) -> Iterator[str]:
     """Tickets beside their own rewind point under the mask of another attention or corpus."""
     yield from _verdicts(study, "transfer", "The ticket beside its own weights under that mask is significantly")
     yield from _verdicts(
-        study, "transferred places", "Beside a mask shuffled within each layer that mask is significantly"
+        study,
+        "transferred places",
+        "Beside the ticket's own mask, shuffled within each layer, that mask is significantly",
     )
     yield from _verdicts(study, "transferred shares", "Beside a mask at random over all layers it is significantly")
 

@@ -62,7 +62,7 @@ def pictures(study: Study) -> list[Picture]:
                 "generalization", "What goes with the generalization gap",
                 "A measure explains something where its interval keeps away from 0, and more where it still does so "
                 "given the error on texts that were seen.",
-                correlations(study), generalization,
+                select(correlations(study), attention=""), generalization,
             )
         )  # fmt: skip
     return found
@@ -245,7 +245,7 @@ def generalization(frame: pd.DataFrame) -> Figure:
     axes = figure.subplots()
     colour = COLOURS["inhibitor"]
     for given, shift, face in (("", -0.12, colour), ("error seen", 0.12, "white")):
-        own = select(frame, given=given, attention="").dropna(subset="tau")
+        own = select(frame, given=given).dropna(subset="tau")
         places = [names.index(name) + shift for name in own["measure"]]
         reach = [own["tau"] - own["low"], own["high"] - own["tau"]]
         label = f"given the {given}" if given else "plain"

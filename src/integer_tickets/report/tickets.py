@@ -126,7 +126,7 @@ def ladder(study: Study) -> Iterator[str]:
         excess = (found["overlap"] - found["chance"]).max()
         yield (
             "How alike the masks of different seeds are, beside masks with the same density in each layer; at most "
-            f"{points(excess)} points more than those of chance:"
+            f"{100 * excess:.2f} points more than those of chance:"
         )
         yield overlaps.markdown()
 
