@@ -30,15 +30,10 @@ def main() -> None:
     ticket = read_ticket(job)
     if item.kind == "small":
         job = replace(job, shape=small_shape(job, ticket.masks))
-        model = job.model({})
-        initialise(model, generator("reinit", item.seed))
-        masks: Masks = dense_masks(model.state_dict(), linear_names(model))
-        start = early_steps(fresh_state(model), {}, job, job.work / "run")
+        start = drawn_point(job)
+        masks: Masks = dense_masks(start.weights, linear_names(job.model({})))
     elif item.kind == "redrawn":
-        model = job.model({})
-        initialise(model, generator("reinit", item.seed))
-        point = early_steps(fresh_state(model), {}, job, job.work / "run")
-        masks, start = replace(ticket, rewind=point).begun(ticket.masks)
+        masks, start = replace(ticket, rewind=drawn_point(job)).begun(ticket.masks)
     else:
         masks, start = CONTROLS[item.kind](ticket, job.model({}), item.seed)
         if item.kind in FROM_STEP_0:
@@ -52,6 +47,13 @@ def main() -> None:
         mask_from="" if small else level_name(item.level), schedule=schedule, whole=small,
     )  # fmt: skip
     publish(job.work, FOLDER / item.name / level_name(item.level) / item.kind)
+
+
+def drawn_point(job: Job) -> State:
+    """New initial weights of the item's seed after its first steps, dense."""
+    model = job.model({})
+    initialise(model, generator("reinit", job.item.seed))
+    return early_steps(fresh_state(model), {}, job, job.work / "run")
 
 
 def read_ticket(job: Job) -> Ticket:

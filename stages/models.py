@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from integer_tickets.blocks import ADOPTED as START_ADOPTED
-from integer_tickets.blocks import BLOCK, WEIGHT_BITS, Adopt, Distill, Quantize, Shape, Variant, embedding_bits
+from integer_tickets.blocks import BLOCK, WEIGHT_BITS, Shape, Tuning, Variant, embedding_bits
 from integer_tickets.data.batches import evaluation_batches, pad
 from integer_tickets.data.corpus import Corpus, load_corpus
 from integer_tickets.errors import UserError
@@ -242,7 +242,7 @@ def ladder_schedule(params: Params, seed: int) -> Schedule:
     return Schedule(own.epochs, own.batch, own.tokens, own.lr, own.warmup, own.weight_decay, seed, autocast)
 
 
-def tuning_schedule(params: Params, own: Quantize | Distill | Adopt, seed: int, purpose: str) -> Schedule:
+def tuning_schedule(params: Params, own: Tuning, seed: int, purpose: str) -> Schedule:
     """Epochs, batch and learning rate of a stage's own, all else as on the ladder."""
     schedule = ladder_schedule(params, seed)
     return replace(schedule, epochs=own.epochs, batch=own.batch, lr=own.lr, purpose=purpose)

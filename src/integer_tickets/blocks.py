@@ -257,21 +257,23 @@ class Connectivity(Block):
     points: int = Field(ge=3)
 
 
-class Quantize(Block):
+class Tuning(Block):
+    """A training that goes on from what another one made, at a pace of its own."""
+
+    epochs: Count
+    batch: Count
+    lr: Positive
+
+
+class Quantize(Tuning):
     levels: list[Level] = Field(min_length=1)
     bits: Distinct[Bits] = Field(min_length=1)
     embedding_bits: Bits
-    epochs: Count
-    batch: Count
-    lr: Positive
 
 
-class Distill(Block):
+class Distill(Tuning):
     levels: list[Level] = Field(min_length=1)
     bits: Distinct[Bits] = Field(min_length=1)
-    epochs: Count
-    batch: Count
-    lr: Positive
 
 
 class Teacher(Shape):
@@ -296,11 +298,8 @@ class Lessons(Block):
         return self
 
 
-class Adopt(Block):
+class Adopt(Tuning):
     attentions: Distinct[Attention]
-    epochs: Count
-    batch: Count
-    lr: Positive
     hidden: float = Field(ge=0)
     seed: Natural
 

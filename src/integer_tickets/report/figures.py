@@ -139,10 +139,10 @@ def density_axis(axes: Axes, densities: list[float]) -> None:
     axes.set_xlim(1.2, densities[0] / 1.2)
 
 
-def size_axis(axes: Axes) -> None:
-    """Sizes on a logarithmic scale, in plain numbers."""
+def size_axis(axes: Axes, steps: tuple[float, ...] = (1, 1.5, 2, 3, 5, 7)) -> None:
+    """Sizes on a logarithmic scale, in plain numbers; steps: the ticks of a decade."""
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    axes.xaxis.set_major_locator(LogLocator(subs=steps))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
 

@@ -8,10 +8,9 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from integer_tickets.files import write_text
-from integer_tickets.report.figures import COLOURS, GREY, MARKERS, save
+from integer_tickets.report.figures import COLOURS, GREY, MARKERS, save, size_axis
 from integer_tickets.report.tables import Table, percent
 
 MEGABIT = 1e6
@@ -106,10 +105,7 @@ def figure(rows: pd.DataFrame) -> Figure:
     _points(axes, rows[rows["kind"] == "published"], "published", "x", GREY, named=True)
     best = rows[rows["front"]].sort_values("bits")
     axes.step(best["bits"] / MEGABIT, 100 * best["accuracy"], where="post", color=GREY, lw=0.8, zorder=0, label="front")
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    size_axis(axes, (1, 2, 5))
     axes.set_xlim(rows["bits"].min() / MEGABIT / 8, 3 * rows["bits"].max() / MEGABIT)  # room for names
     axes.set_xlabel("size of the whole model, Mbit (log scale)")
     axes.set_ylabel("accuracy on SST-2, %")
