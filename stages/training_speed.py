@@ -63,6 +63,8 @@ def main() -> None:
         begin = time.perf_counter()
         rows = PARTS[part](study)
         own = {name: value for name, value in machine().items() if name != "isa"}
+        if part == "gpu" and rows:
+            own["processor"] = torch.cuda.get_device_name()
         found[part] = {"machine": {**own, "versions": versions()}, "rows": rows}
         write_json(FILE, found)
         write_text(FILE.with_suffix(".md"), page(found))

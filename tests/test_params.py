@@ -273,3 +273,10 @@ def test_the_versions_of_the_parameters_are_those_of_the_lock():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for name, version in VALUES["runtime"]["versions"].items():
         assert f"{name}=={version}" in makefile if name == "torch" else locked[name] == version
+
+
+def test_the_width_of_supermasks_matters_where_there_are_some():
+    values = merge(VALUES, {"supermask": {"width": 10, "kinds": []}})
+    parse_params(values)
+    with pytest.raises(UserError, match=r"supermask.width: 10 is not a multiple of model.heads"):
+        parse_params(merge(values, {"supermask": {"kinds": ["signs"]}}))

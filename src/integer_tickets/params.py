@@ -83,7 +83,7 @@ class Params(Block):
             raise ValueError("controls.levels: level 0 is dense and has no mask to compare with")
         if any(part.level == 0 for part in self.transfer.levels):
             raise ValueError("transfer.levels: level 0 is dense and has no mask to try elsewhere")
-        if self.supermask.width % self.model.heads:
+        if self.supermask.kinds and self.supermask.width % self.model.heads:
             raise ValueError(f"supermask.width: {self.supermask.width} is not a multiple of model.heads")
         for source in self.transfer.sources:
             if source.attention not in self.grid.attentions:

@@ -57,6 +57,17 @@ def likeness(model: Transformer, encoder: Encoder, last: tuple) -> float:
     return cosine_similarity(norm(seen["residual.1"]) * gain + bias, wanted).mean().item()
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_on_a_gpu_a_student_begins_with_the_same_weights():
+    encoder, model = encoder_of(), student("inhibitor")
+    weights, last = adopt(model, encoder, batches())
+    encoder.bert.cuda()
+    there = [(ids.cuda(), counts.cuda()) for ids, counts in batches()]
+    on_gpu, last_on_gpu = adopt(student("inhibitor").cuda(), encoder, there)
+    for one, other in zip([*weights.values(), *last], [*on_gpu.values(), *last_on_gpu], strict=True):
+        torch.testing.assert_close(other.cpu(), one, rtol=1e-3, atol=1e-4)
+
+
 def test_with_its_own_attention_a_student_is_nearly_its_encoder():
     encoder, model = encoder_of(), student("softmax")
     weights, last = adopt(model, encoder, batches())

@@ -117,6 +117,15 @@ def test_oneshot_keeps_the_largest_of_the_dense_model_and_inverted_the_smallest(
         assert sizes[mask].max() <= sizes[~mask].min()
 
 
+def test_a_layer_that_the_ticket_does_without_is_empty_in_its_inverse():
+    ticket = ticket_of(float_model("inhibitor"))
+    name = next(iter(ticket.masks))
+    ticket.masks[name].zero_()
+    turned, start = CONTROLS["inverted"](ticket, Transformer(**shape_of("inhibitor")), 0)
+    assert not turned[name].any() and not start.weights[name].any()
+    assert density(turned) == density(ticket.masks)
+
+
 def test_trained_weights_go_on_with_fresh_moments():
     ticket = ticket_of(quantized_model("softmax"))
     masks, start = CONTROLS["lr_rewind"](ticket, Transformer(**shape_of("softmax")), 0)

@@ -105,7 +105,7 @@ def adopt(
             weight = theirs[f"{at}attention.self.{name}.weight"]
             own[f"{to}attention.{name}.weight"] = weight * gain
             own[f"{to}attention.{name}.bias"] = theirs[f"{at}attention.self.{name}.bias"] + weight @ bias
-        scale = torch.ones(model.heads)
+        scale = torch.ones(model.heads, device=model.tokens.weight.device)
         if layer.attention.kind == "inhibitor":
             gamma, delta, scale = _fitted(theirs, at, seen[f"{at}input"], model.heads, layer.attention.signed)
             own[f"{to}attention.log_gamma"], own[f"{to}attention.delta"] = gamma.log(), delta
@@ -170,11 +170,11 @@ def _fitted(
         for name in ("query", "key", "value")
     )
     wanted = torch.softmax(q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5, -1) @ v
-    best = torch.full((heads,), torch.inf)
-    found = torch.zeros(3, heads)
+    best = torch.full((heads,), torch.inf, device=q.device)
+    found = torch.zeros(3, heads, device=q.device)
     for gamma in GAMMAS:
         for delta in DELTAS:
-            of_heads = torch.full((heads,), gamma), torch.full((heads,), delta)
+            of_heads = torch.full((heads,), gamma, device=q.device), torch.full((heads,), delta, device=q.device)
             given = inhibitor(q, k, v, *of_heads, None, signed) / q.shape[2]
             axes = (0, 2, 3)
             scale = (given * wanted).sum(axes) / given.square().sum(axes).clamp_min(1e-9)

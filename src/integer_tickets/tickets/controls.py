@@ -131,7 +131,10 @@ def _most_important(ticket: Ticket, weights: Weights, scales: Mapping[str, float
         return prune(weights, whole, scales, density(ticket.masks), scope, ticket.block)
     kept: Masks = {}
     for name, mask in ticket.masks.items():
-        kept |= prune(weights, {name: whole[name]}, scales, density({name: mask}), "global", ticket.block)
+        if mask.any():
+            kept |= prune(weights, {name: whole[name]}, scales, density({name: mask}), "global", ticket.block)
+        else:  # a layer that the ticket does without
+            kept[name] = mask
     return kept
 
 
