@@ -80,7 +80,7 @@ def finish(
     folder: Path, logits: Mapping[str, Tensor], history: list[dict[str, float]], info: Mapping[str, Any]
 ) -> None:
     save_tensors(folder / "predictions.safetensors", logits)
-    write_text(folder / "history.csv", _csv(history))
+    write_text(folder / "history.csv", history_csv(history))
     write_json(folder / "info.json", info)
     processes.wait()
 
@@ -106,7 +106,8 @@ def rows_of(split: Split) -> list[list[int]]:
     return [split.ids[a:b].tolist() for a, b in zip(split.offsets[:-1], split.offsets[1:], strict=True)]
 
 
-def _csv(rows: list[dict[str, float]]) -> str:
+def history_csv(rows: list[dict[str, float]]) -> str:
+    """history.csv of a model."""
     text = io.StringIO()
     writer = csv.DictWriter(text, HISTORY, lineterminator="\n")
     writer.writeheader()

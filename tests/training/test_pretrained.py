@@ -13,7 +13,7 @@ transformers = pytest.importorskip("transformers")
 
 TEXTS = [f"{'good' if i % 2 else 'bad'} film number{' very' * (i % 5)}" for i in range(64)]
 LABELS = np.arange(64) % 2
-SCHEDULE = Schedule(3, 4, 4096, 0.02, 0.1, 0.01, 0)
+SCHEDULE = Schedule(3, 4, 4096, 0.02, 0.1, 0.01, 0, purpose="teacher")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """A teacher that comes with knowledge: any encoder or classifier of Hugging Face, fine-tuned on the labels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,31 @@ def fine_tune(teacher: Pretrained, train_split: Split, selection: Split, schedul
 
     After every epoch a checkpoint goes to `work`, where a later call goes on.
     """
-    model, checkpoint = teacher.model, work / "checkpoint.safetensors"
+
+    def loss_of(indices: NDArray[np.integer], step: int) -> torch.Tensor:
+        with torch.autocast(teacher.model.device.type, torch.bfloat16, enabled=schedule.autocast):
+            logits = teacher.logits(train_split, indices)
+        return F.cross_entropy(logits, torch.from_numpy(train_split.labels[indices]).to(logits.device))
+
+    def on_selection() -> tuple[float, float]:
+        return scored(predict(teacher, selection, schedule.autocast), selection)
+
+    return fit(teacher.model, train_split, loss_of, on_selection, schedule, work)
+
+
+def fit(
+    model: Any,
+    split: Split,
+    loss_of: Callable[[NDArray[np.integer], int], torch.Tensor],
+    on_selection: Callable[[], tuple[float, float]],
+    schedule: Schedule,
+    work: Path,
+) -> Result:
+    """Train a model of Hugging Face; the epoch best on selection is what it holds in the end.
+
+    loss_of: of rows of the split, at a step; on_selection: accuracy and cross-entropy (nats) after an epoch.
+    """
+    checkpoint, purpose = work / "checkpoint.safetensors", schedule.purpose
     named = dict(model.named_parameters())
     result, first_epoch = Result({}, 0), 0
     groups = [
@@ -91,37 +115,33 @@ def fine_tune(teacher: Pretrained, train_split: Split, selection: Split, schedul
         for decays, decay in ((True, schedule.weight_decay), (False, 0.0))
     ]
     optimizer = torch.optim.AdamW(groups, lr=schedule.lr, betas=(0.9, 0.98))
-    orders = [generator("teacher order", schedule.seed, epoch) for epoch in range(schedule.epochs)]
-    batches = [epoch_batches(train_split.lengths, schedule.batch, schedule.tokens, order) for order in orders]
+    orders = [generator(f"{purpose} order", schedule.seed, epoch) for epoch in range(schedule.epochs)]
+    batches = [epoch_batches(split.lengths, schedule.batch, schedule.tokens, order) for order in orders]
     steps, step = sum(map(len, batches)), 0
     if checkpoint.exists():
         state, best, progress = load_state(checkpoint)
         _restore(named, optimizer, state)
         result, step, first_epoch = Result(best, progress["epoch"], progress["history"]), state.step, progress["done"]
-    bar = tqdm(total=steps, initial=step, desc="teacher", unit="step", disable=None, leave=False)
+    bar = tqdm(total=steps, initial=step, desc=purpose, unit="step", disable=None, leave=False)
     for epoch in range(first_epoch, schedule.epochs):
         model.train()
         total = 0.0
         for indices in batches[epoch]:
-            torch.manual_seed(seed_for("teacher dropout", schedule.seed, step))
+            torch.manual_seed(seed_for(f"{purpose} dropout", schedule.seed, step))
             for group in optimizer.param_groups:
                 group["lr"] = schedule.rate(step, steps)
-            with torch.autocast(model.device.type, torch.bfloat16, enabled=schedule.autocast):
-                logits = teacher.logits(train_split, indices)
-            loss = F.cross_entropy(logits, torch.from_numpy(train_split.labels[indices]).to(logits.device))
+            loss = loss_of(indices, step)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             total += loss.item()
             step += 1
             bar.update()
-        on_selection = scored(predict(teacher, selection, schedule.autocast), selection)
-        if not np.isfinite(total + on_selection[1]):
-            raise UserError(f"teacher: the loss is no longer finite at step {step}; lower teacher.lr")
+        found = on_selection()
+        if not np.isfinite(total + found[1]):
+            raise UserError(f"{purpose}: the loss is no longer finite at step {step}; lower teacher.lr")
         mean, lr = total / len(batches[epoch]), schedule.rate(step - 1, steps)
-        result.add(
-            epoch + 1, step, mean, lr, on_selection, lambda: _copies({name: p.detach() for name, p in named.items()})
-        )
+        result.add(epoch + 1, step, mean, lr, found, lambda: _copies({name: p.detach() for name, p in named.items()}))
         progress = {"epoch": result.epoch, "history": result.history, "done": epoch + 1}
         save_state(checkpoint, _state(named, optimizer, step), result.weights, progress)
     bar.close()
