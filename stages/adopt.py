@@ -13,8 +13,8 @@ from integer_tickets.params import load_params
 from integer_tickets.seeds import generator
 from integer_tickets.training import pretrained
 from integer_tickets.training.alignment import Alignment
+from integer_tickets.training.huggingface import Pretrained
 from integer_tickets.training.loop import train
-from integer_tickets.training.pretrained import Pretrained
 from integer_tickets.training.state import fresh_state
 from stages.folders import count_parameters, describe, write_float_model
 from stages.models import (

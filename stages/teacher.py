@@ -59,6 +59,11 @@ def _fine_tuned(params: Params, corpus: Corpus, schedule: Schedule, work: Path) 
     if params.runtime.processes > 1:
         raise UserError("teacher.pretrained is fine-tuned by one process: runtime.processes = 1")
     own = pretrained.load(params.teacher.pretrained, len(corpus.labels), schedule.seed, params.runtime.device)
+    most = getattr(own.model.config, "max_position_embeddings", params.tokenizer.positions)
+    if params.tokenizer.positions > most:
+        raise UserError(
+            f"tokenizer.positions = {params.tokenizer.positions}, but teacher.pretrained reads {most} tokens at most"
+        )
     splits = {}
     for name in ("train", *REPORTED, "lessons"):
         path = DATA / f"{name}.parquet"

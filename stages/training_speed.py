@@ -63,8 +63,11 @@ def main() -> None:
         begin = time.perf_counter()
         rows = PARTS[part](study)
         own = {name: value for name, value in machine().items() if name != "isa"}
-        if part == "gpu" and rows:
-            own["processor"] = torch.cuda.get_device_name()
+        if not rows:
+            print(f"{part}: nothing to measure here, what was measured before stays")
+            continue
+        if part == "gpu":
+            own["processor"] = f"{torch.cuda.get_device_name()}, a host of"
         found[part] = {"machine": {**own, "versions": versions()}, "rows": rows}
         write_json(FILE, found)
         write_text(FILE.with_suffix(".md"), page(found))

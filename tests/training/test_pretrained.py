@@ -4,9 +4,10 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from integer_tickets.errors import UserError
-from integer_tickets.training import pretrained
+from integer_tickets.training import huggingface, pretrained
 from integer_tickets.training.loop import Schedule
 
 transformers = pytest.importorskip("transformers")
@@ -27,6 +28,7 @@ def folder(tmp_path_factory):
         vocab_size=len(words), hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
         max_position_embeddings=32,
     )  # fmt: skip
+    torch.manual_seed(0)
     transformers.BertModel(config).save_pretrained(folder)
     return folder
 
@@ -44,7 +46,7 @@ def test_a_teacher_learns_and_goes_on_where_it_was_killed(folder, tmp_path, monk
     class Killed(Exception):
         pass
 
-    original, saved = pretrained.save_state, []
+    original, saved = huggingface.save_state, []
 
     def killed(path, *rest):
         original(path, *rest)
@@ -52,10 +54,10 @@ def test_a_teacher_learns_and_goes_on_where_it_was_killed(folder, tmp_path, monk
         if len(saved) == 2:
             raise Killed
 
-    monkeypatch.setattr(pretrained, "save_state", killed)
+    monkeypatch.setattr(huggingface, "save_state", killed)
     with pytest.raises(Killed):
         trained(folder, tmp_path / "killed")
-    monkeypatch.setattr(pretrained, "save_state", original)
+    monkeypatch.setattr(huggingface, "save_state", original)
     _, again, same = trained(folder, tmp_path / "killed")
     assert again.history == result.history and (same == logits).all()
     own.save(tmp_path / "kept")
