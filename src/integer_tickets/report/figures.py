@@ -1,6 +1,6 @@
 """The figures of the report as SVG and PNG, the same bytes at every run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -147,15 +147,19 @@ def size_axis(axes: Axes, steps: tuple[float, ...] = (1, 1.5, 2, 3, 5, 7)) -> No
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
 
 
-def _panels(study: Study, share: bool = True) -> tuple[Figure, dict[tuple[str, str], Axes]]:
-    """A panel for each ladder: a column for each attention, a row for each variant."""
-    variants, attentions = study.variants, study.attentions()
+def _panels(
+    study: Study, ladders: Collection[tuple[str, str]] | None = None, share: bool = True
+) -> tuple[Figure, dict[tuple[str, str], Axes]]:
+    """A panel for each of the ladders, all by default: a column for each attention, a row for each variant."""
+    shown = study.ladders if ladders is None else ladders
+    variants = [variant for variant in study.variants if variant in {own for _, own in shown}]
+    attentions = study.attentions()
     figure = Figure(figsize=(max(7.0, 5.2 * len(attentions)), 0.6 + 3.8 * len(variants)), layout="constrained")
     grid = figure.subplots(len(variants), len(attentions), sharex=share, sharey=share, squeeze=False)
     panels: dict[tuple[str, str], Axes] = {}
     for row, variant in zip(grid, variants, strict=True):
         for axes, attention in zip(row, attentions, strict=True):
-            if (attention, variant) in study.ladders:
+            if (attention, variant) in shown:
                 axes.set_title(attention if len(variants) == 1 else f"{attention}, variant {variant}", loc="left")
                 panels[attention, variant] = axes
             else:
@@ -203,7 +207,8 @@ def _finish(figure: Figure, of_ladders: dict[tuple[str, str], Axes], study: Stud
 
 def controls(study: Study) -> Figure:
     """Every control with its interval, and the ticket that it stands beside as a line with a band; panels as above."""
-    figure, panels = _panels(study, share=False)
+    controlled = [own for own in study.ladders if study.controlled_levels(attention=own[0], variant=own[1])]
+    figure, panels = _panels(study, controlled, share=False)
     longest = 1.0
     for (attention, variant), axes in panels.items():
         rows, place = study.accuracies(attention=attention, variant=variant), 0.0
@@ -242,11 +247,12 @@ def controls(study: Study) -> Figure:
 
 def connectivity(study: Study) -> Figure:
     """Error on the selection split between two trainings of a level, mean and deviation over seeds; panels as above."""
-    figure, panels = _panels(study)
-    levels = sorted(study.tables["lines"]["level"].unique())
+    lines = study.tables["lines"]
+    figure, panels = _panels(study, set(zip(lines["attention"], lines["variant"], strict=True)))
+    levels = sorted(lines["level"].unique())
     for (attention, variant), axes in panels.items():
         for level in levels:
-            own = select(study.tables["lines"], attention=attention, variant=variant, level=level)
+            own = select(lines, attention=attention, variant=variant, level=level)
             _of_level(axes, own.groupby("share")["error"], level, levels, ".")
     legend(figure, list(panels.values()))
     figure.supxlabel("from one training (0) to the other (1)", fontsize=10)
