@@ -67,7 +67,7 @@ def main() -> None:
             print(f"{part}: nothing to measure here, what was measured before stays")
             continue
         if part == "gpu":
-            own["processor"] = f"{torch.cuda.get_device_name()}, a host of"
+            own["processor"] = f"{torch.cuda.get_device_name()}; its host"
         found[part] = {"machine": {**own, "versions": versions()}, "rows": rows}
         write_json(FILE, found)
         write_text(FILE.with_suffix(".md"), page(found))
