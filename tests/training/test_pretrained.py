@@ -33,31 +33,18 @@ def folder(tmp_path_factory):
     return folder
 
 
-def trained(folder, work, monkeypatch=None):
+def trained(folder, work):
     own = pretrained.load(str(folder), 2, 0, "cpu")
     splits = own.encode(TEXTS[:48], LABELS[:48], 16), own.encode(TEXTS[48:], LABELS[48:], 16)
     return own, pretrained.fine_tune(own, *splits, SCHEDULE, work), pretrained.predict(own, splits[1], False)
 
 
-def test_a_teacher_learns_and_goes_on_where_it_was_killed(folder, tmp_path, monkeypatch):
+def test_a_teacher_learns_and_goes_on_where_it_was_killed(folder, tmp_path, killed_after):
     own, result, logits = trained(folder, tmp_path / "whole")
     assert (logits.argmax(1) == LABELS[48:]).all() and len(result.history) == 3
 
-    class Killed(Exception):
-        pass
-
-    original, saved = huggingface.save_state, []
-
-    def killed(path, *rest):
-        original(path, *rest)
-        saved.append(path)
-        if len(saved) == 2:
-            raise Killed
-
-    monkeypatch.setattr(huggingface, "save_state", killed)
-    with pytest.raises(Killed):
+    with killed_after(huggingface, 2):
         trained(folder, tmp_path / "killed")
-    monkeypatch.setattr(huggingface, "save_state", original)
     _, again, same = trained(folder, tmp_path / "killed")
     assert again.history == result.history and (same == logits).all()
     own.save(tmp_path / "kept")
