@@ -62,10 +62,10 @@ def main() -> None:
         print(f"{part} ...", flush=True)
         begin = time.perf_counter()
         rows = PARTS[part](study)
-        own = {name: value for name, value in machine().items() if name != "isa"}
         if not rows:
             print(f"{part}: nothing to measure here, what was measured before stays")
             continue
+        own = {name: value for name, value in machine().items() if name != "isa"}
         if part == "gpu":
             own["processor"] = f"{torch.cuda.get_device_name()}; its host"
         found[part] = {"machine": {**own, "versions": versions()}, "rows": rows}
