@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from integer_tickets.blocks import WEIGHT_BITS, Shape, embedding_bits
+from integer_tickets.integer.huffman import stored_bytes
 from integer_tickets.integer.packing import pack_mask
 from integer_tickets.model.transformer import initialise, linear_names
 from integer_tickets.params import Params
@@ -79,7 +80,8 @@ def small_shape(job: Job, masks: Masks) -> Shape:
     kept = sum(int(mask.sum()) for mask in masks.values())
     biases, stored = own.layers * (5 * own.width + own.hidden), 0
     if job.heads is None:
-        stored = sum(8 * pack_mask(mask.numpy().ravel())[1].size for mask in masks.values())
+        packed = (pack_mask(mask.numpy().ravel()) for mask in masks.values())
+        stored = sum(8 * min(map(stored_bytes, both.values())) for both in packed)
     else:
         kept += labels * own.width
         sizes = sizes_of(units_of(masks, job.heads))

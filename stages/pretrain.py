@@ -58,8 +58,7 @@ def pretrain(params: Params, data: Path, out: Path) -> None:
     huggingface.transformers()  # says so now where it is missing
     prepare_torch(params)
     texts = load_lines(data)
-    cut = list(sentences(texts, *params.lessons.words)) if params.lessons.words else texts
-    train, held = masked.split_texts(cut)
+    train, held = masked.split_texts(sentences(texts, params.lessons.words))
     if len(held) < 2:
         raise UserError(
             f"{data}: {len(texts)} lines in unlabelled.txt or unlabelled.txt.gz, which are {len(train) + len(held)} "

@@ -19,10 +19,9 @@ from integer_tickets.benchmark.operations import (
     integer_bytes,
     integer_operations,
 )
-from integer_tickets.integer import artefact, reference
+from integer_tickets.integer import reference
 from integer_tickets.integer.layout import network_tensors
 from integer_tickets.integer.network import Softmax, roles
-from integer_tickets.integer.tokenizer import Tokenizer
 from integer_tickets.model.transformer import Transformer
 from tests.integer.conftest import build_network
 
@@ -128,17 +127,14 @@ def test_bytes_of_dense_integer_weights_by_hand():
 @pytest.mark.parametrize("attention", ["inhibitor", "softmax"])
 @pytest.mark.parametrize("bits", [8, 2])
 @pytest.mark.parametrize(("density", "encodings"), [(None, set()), (0.5, {"bitmap"}), (0.01, {"gaps"})])
-def test_bytes_of_integer_weights_are_those_of_the_file(tmp_path, attention, bits, density, encodings):
-    """A sentence that named every row of the tables once would read what the file holds of the network, but for the
+def test_bytes_of_integer_weights_are_those_of_its_packed_tensors(attention, bits, density, encodings):
+    """A sentence that named every row of the tables once would read all tensors of the network, but for the
     entries of the length table that it does not need."""
     positions = 20
     network = build_network(2, attention, bits=bits, density=density, vocabulary=positions, positions=positions)
-    names = [name for name in network_tensors(network) if ".mask." in name]
-    assert {name.rpartition(".")[2] for name in names} == encodings
-    path = tmp_path / "ticket.safetensors"
-    artefact.save(path, network, Tokenizer("hash", (), (), positions, positions), {})
-    bits_of = artefact.bits_breakdown(path)
-    stored = sum(bits_of[part] for part in artefact.PARTS if part not in ("header", "vocabulary")) / 8
+    tensors = network_tensors(network, lambda tensor: tensor.nbytes)
+    assert {name.rpartition(".")[2] for name in tensors if ".mask." in name} == encodings
+    stored = sum(tensor.nbytes for tensor in tensors.values())
     assert integer_bytes(network, positions) == pytest.approx(stored - 3 * positions)
 
 

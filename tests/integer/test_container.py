@@ -120,15 +120,17 @@ def test_edited_description_with_the_hash_that_belongs_to_it(file):
     assert accepted > 0  # shifts and gains, the provenance, ... may have other values
 
 
-def test_flipped_bits_of_tensors_with_the_hash_that_belongs_to_them(file):
-    description, tensors = parts(file)
+@pytest.mark.parametrize("coded", [False, True])
+def test_flipped_bits_of_tensors_with_the_hash_that_belongs_to_them(file, coded):
+    description, tensors = parts(file, coded)
     random = np.random.default_rng(4)
     accepted = 0
     for _ in range(400):
         name = random.choice([name for name in tensors if tensors[name].size])
         altered = bytearray(tensors[name].tobytes())
         altered[random.integers(len(altered))] ^= 1 << random.integers(0, 8)
-        write(file, dict(description), tensors | {name: np.frombuffer(altered, dtype=tensors[name].dtype)})
+        changed = tensors | {name: np.frombuffer(altered, dtype=tensors[name].dtype)}
+        write(file, dict(description), changed, coded=coded)
         accepted += check(file)
     assert 0 < accepted < 400  # the proved bounds see most changes of weights, not that of a piece of a word
 
@@ -160,8 +162,8 @@ def test_tensors_taken_away_doubled_resized_and_added(file):
         (b'{"__metadata__": {"integer_tickets": "{\\"format\\": 1, \\"format\\": 1}"}}', "'format' occurs twice"),
         (b'{"__metadata__": {"integer_tickets": "' + b"[" * 100_000 + b'"}}', "description cannot be read"),
         (
-            b'{"__metadata__": {"integer_tickets": "{\\"format\\": 5}"}}',
-            "format version 5, this program reads versions 1, 2, 3 and 4",
+            b'{"__metadata__": {"integer_tickets": "{\\"format\\": 6}"}}',
+            "format version 6, this program reads versions 1, 2, 3, 4 and 5",
         ),
         (b'{"__metadata__": {"integer_tickets": "{\\"format\\": 1' + b"0" * 5000 + b'}"}}', "cannot be read"),
     ],

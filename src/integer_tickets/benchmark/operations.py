@@ -101,7 +101,7 @@ def dense_operations(shape: Shape, n: int) -> Counts:
 
 
 def integer_bytes(network: IntegerNetwork, n: float) -> float:
-    """Bytes of parameters read for one sentence of n tokens, each once and packed as in the file.
+    """Bytes of parameters read for one sentence of n tokens, each once and packed as in a file before they are coded.
 
     Kept weights, masks (as bitmaps or gaps), biases, multipliers and shifts; n rows of the two embedding tables, at
     the average size of their rows; one entry of the table that divides by n.
@@ -109,7 +109,7 @@ def integer_bytes(network: IntegerNetwork, n: float) -> float:
     vocabulary, positions = len(network.tokens.weight), len(network.positions.weight)
     shares = {"tokens": n / vocabulary, "positions": n / positions}
     shares |= dict.fromkeys(("length_multiplier", "length_shift"), 1 / (positions + 1))
-    tensors = network_tensors(network).items()
+    tensors = network_tensors(network, lambda tensor: tensor.nbytes).items()
     return sum(tensor.nbytes * shares.get(name.partition(".")[0], 1.0) for name, tensor in tensors)
 
 

@@ -27,19 +27,20 @@ def lesson_texts(
     """
     random = generator("augmented", settings.seed)
     found: list[Text] = list(variations(train, settings.augmented, random))
-    own = list(sentences(unlabelled, *settings.words)) if settings.words else list(unlabelled)
+    own = sentences(unlabelled, settings.words)
     barred = set(word_runs(known))
     own = [text for text, run in zip(own, word_runs(own), strict=True) if run not in barred]
     chosen = generator("unlabelled", settings.seed).permutation(len(own))[: settings.unlabelled]
     return found + [own[i] for i in np.sort(chosen)]
 
 
-def sentences(texts: Iterable[str], fewest: int, most: int) -> Iterator[str]:
-    """The sentences of texts that have so many words between white space."""
-    for text in texts:
-        for sentence in _ENDS.split(text):
-            if fewest <= len(sentence.split()) <= most:
-                yield sentence.strip()
+def sentences(texts: Sequence[str], words: Sequence[int]) -> list[str]:
+    """The sentences of texts that have so many words, at least and at most, between white space; none asked: texts."""
+    if not words:
+        return list(texts)
+    fewest, most = words
+    cut = (sentence for text in texts for sentence in _ENDS.split(text))
+    return [sentence.strip() for sentence in cut if fewest <= len(sentence.split()) <= most]
 
 
 def variations(texts: Sequence[Text], count: int, random: np.random.Generator) -> Iterator[Text]:

@@ -14,6 +14,7 @@ from integer_tickets.errors import UserError
 from integer_tickets.files import write_bytes
 from integer_tickets.integer.bounds import prove
 from integer_tickets.integer.container import MAX_HEADER, parsed, read
+from integer_tickets.integer.huffman import CODED, original, shortened, stored_bytes
 from integer_tickets.integer.layout import (
     architecture_of,
     attention_widths,
@@ -22,18 +23,18 @@ from integer_tickets.integer.layout import (
     tokenizer_tensors,
     unpack_tokenizer,
 )
-from integer_tickets.integer.network import IntegerNetwork, Layer
+from integer_tickets.integer.network import IntegerNetwork
 from integer_tickets.integer.rounding import Array
 from integer_tickets.integer.tokenizer import Tokenizer
 
-FORMATS = (1, 2, 3, 4)
-"""A file has version 2 only if a layer has fewer heads than the network, and version 3 only if q and k of a layer are
-narrower than a head, version 4 only if layers have bypasses: lower versions know no such layers."""
+CODED_SINCE = 5
+FORMATS = (1, 2, 3, 4, CODED_SINCE)
+"""The last is written. Files before version 5 hold all tensors as they are, and each mask in the shorter encoding."""
 
 KEY = "integer_tickets"
 
-WEIGHTS_PER_BYTE = 256
-"""No file declares more weights: a byte of a mask passes at most 255 pruned ones."""
+WEIGHTS_PER_BYTE = 2048
+"""No file declares more weights: a byte of a mask passes at most 255 pruned ones, and takes at least a bit."""
 
 DEEPEST = 50
 """How deep the provenance may be nested."""
@@ -64,8 +65,8 @@ def save(path: Path, network: IntegerNetwork, tokenizer: Tokenizer, provenance: 
 
 def serialize(network: IntegerNetwork, tokenizer: Tokenizer, provenance: Mapping[str, Any]) -> bytes:
     """The bytes of the file."""
-    tensors = network_tensors(network) | tokenizer_tensors(tokenizer)
-    description = _describe(network, tokenizer, dict(provenance))
+    tensors = shortened(_tensors(network, tokenizer, coded=True))
+    description = _describe(network, tokenizer, dict(provenance), FORMATS[-1])
     description["sha256"] = _content_hash(description, tensors)
     content = bytes(safetensors.numpy.save(tensors, {KEY: _canonical(description)}))
     _check_size(sum(matrix.weight.size for _, matrix in network.matrices()), len(content))
@@ -85,11 +86,16 @@ def load(path: Path) -> Artefact:
         if description["sha256"] != _content_hash(description, tensors):
             raise UserError("the content does not match its sha256; the file was altered or damaged")
         _check_declared(description, size)
-        network = network_from(description["architecture"], tuple(description["labels"]), tensors)
-        positions = network.positions.weight.shape[0]
-        tokenizer = unpack_tokenizer(description["tokenizer"], positions, tensors)
-        expected = _describe(network, tokenizer, description["provenance"])
-        _check_tensors(network_tensors(network) | tokenizer_tensors(tokenizer), tensors)
+        version = description["format"]
+        coded = version >= CODED_SINCE
+        plain = original(tensors) if coded else tensors
+        network = network_from(description["architecture"], tuple(description["labels"]), plain)
+        tokenizer = unpack_tokenizer(description["tokenizer"], network.positions.weight.shape[0], plain)
+        expected = _describe(network, tokenizer, description["provenance"], version)
+        written = _tensors(network, tokenizer, coded)
+        _check_tensors(written, plain)
+        if coded:
+            _check_tensors(shortened(written), tensors)
         for key in sorted(expected.keys() | description.keys() - {"sha256"}):
             if key not in expected:
                 raise UserError(f"its description has a part {key!r} that no integer network has")
@@ -125,7 +131,14 @@ def bits_breakdown(source: Path | Artefact) -> dict[str, int]:
     return bits | {"total": total}
 
 
+def _tensors(network: IntegerNetwork, tokenizer: Tokenizer, coded: bool) -> dict[str, Array]:
+    """The tensors of a file, before they are coded in one whose tensors are."""
+    size = stored_bytes if coded else lambda tensor: tensor.nbytes
+    return network_tensors(network, size) | tokenizer_tensors(tokenizer)
+
+
 def _part(tensor: str) -> str:
+    tensor = tensor.removesuffix(CODED)
     if ".mask." in tensor:
         return "masks"
     for prefix, part in (("tokens.", "embedding"), ("positions.", "positions"), ("tokenizer.", "vocabulary")):
@@ -134,7 +147,7 @@ def _part(tensor: str) -> str:
     return {"weight": "weights", "bias": "biases"}.get(tensor.rpartition(".")[2], "scales")
 
 
-def _describe(network: IntegerNetwork, tokenizer: Tokenizer, provenance: Any) -> dict[str, Any]:
+def _describe(network: IntegerNetwork, tokenizer: Tokenizer, provenance: Any, version: int) -> dict[str, Any]:
     """The description of a file, all but its hash. UserError where the parts do not fit each other."""
     rows, positions = network.tokens.weight.shape[0], network.positions.weight.shape[0]
     if (tokenizer.size, tokenizer.positions) != (rows, positions):
@@ -145,21 +158,13 @@ def _describe(network: IntegerNetwork, tokenizer: Tokenizer, provenance: Any) ->
     if not isinstance(provenance, dict) or _depth(provenance) > DEEPEST:
         raise UserError(f"provenance: expected names and values, nested at most {DEEPEST} deep")
     return {
-        "format": max((_version(layer, network) for layer in network.layers), default=1),
+        "format": version,
         "architecture": architecture_of(network),
         "labels": list(network.labels),
         "tokenizer": {"kind": tokenizer.kind, "size": int(tokenizer.size)},
         "provenance": provenance,
         "bounds": prove(network),
     }
-
-
-def _version(layer: Layer, network: IntegerNetwork) -> int:
-    if network.post_norm:
-        return 4
-    if layer.pairs < network.head_width:
-        return 3
-    return 2 if layer.heads < network.heads else 1
 
 
 def _depth(value: Any) -> int:

@@ -1,11 +1,12 @@
 """An integer network and its tokenizer as named, packed tensors and a description in JSON types, and back."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from integer_tickets.integer import packing
+from integer_tickets.integer.huffman import stored_bytes
 from integer_tickets.integer.network import (
     BYPASSES,
     Bypass,
@@ -24,8 +25,11 @@ from integer_tickets.integer.tokenizer import Tokenizer
 MAX_ROWS = 1 << 20
 
 
-def network_tensors(network: IntegerNetwork) -> dict[str, Array]:
-    """Weights and masks packed, everything else in a narrow type, by name."""
+def network_tensors(network: IntegerNetwork, size: Callable[[Array], int] = stored_bytes) -> dict[str, Array]:
+    """Weights and masks packed, everything else in a narrow type, by name.
+
+    size: the bytes that a tensor takes; of the two encodings of a mask the one that takes fewer is used.
+    """
     tensors: dict[str, Array] = {
         "length_multiplier": network.length_multiplier.astype(np.int16),
         "length_shift": network.length_shift.astype(np.uint8),
@@ -34,8 +38,9 @@ def network_tensors(network: IntegerNetwork) -> dict[str, Array]:
         kept = matrix.weight.reshape(-1)
         if matrix.mask is not None:
             kept = kept[matrix.mask.reshape(-1)]
-            encoding, mask = packing.pack_mask(matrix.mask.reshape(-1))
-            tensors[f"{name}.mask.{encoding}"] = mask
+            masks = packing.pack_mask(matrix.mask.reshape(-1))
+            encoding = min(masks, key=lambda encoding: size(masks[encoding]))
+            tensors[f"{name}.mask.{encoding}"] = masks[encoding]
         tensors[f"{name}.weight"] = packing.pack_values(kept, matrix.bits)
     for name, linear in network.linears():
         tensors[f"{name}.bias"] = linear.bias

@@ -25,8 +25,8 @@ def unpack_values(data: Array, bits: int, count: int) -> Array:
     return (unsigned - ((unsigned >> (bits - 1)) << bits)).astype(np.int8)
 
 
-def pack_mask(mask: Array) -> tuple[str, Array]:
-    """A flat bool mask as ("bitmap", bytes) or ("gaps", bytes), whichever is shorter.
+def pack_mask(mask: Array) -> dict[str, Array]:
+    """A flat bool mask as the bytes of a `bitmap` and as those of its `gaps`.
 
     A gap is the number of pruned positions before the next kept one, 0 to 254; the byte 255 means 255 pruned
     positions and no kept one. Nothing is stored for what follows the last kept position.
@@ -37,7 +37,7 @@ def pack_mask(mask: Array) -> tuple[str, Array]:
     escapes = gaps // ESCAPE
     encoded = np.full(gaps.size + int(escapes.sum()), ESCAPE, dtype=np.uint8)
     encoded[np.cumsum(escapes + 1) - 1] = gaps % ESCAPE
-    return ("gaps", encoded) if encoded.size < bitmap.size else ("bitmap", bitmap)
+    return {"bitmap": bitmap, "gaps": encoded}
 
 
 def unpack_mask(encoding: str, data: Array, count: int) -> Array:
