@@ -110,7 +110,7 @@ def test_parser_recovers_the_score() -> None:
         assert language._parses(sentence.text) == [sentence.score]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.builds(
         params,

@@ -74,7 +74,7 @@ def permuted(network, random):
     )  # fmt: skip
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 2**32), st.sampled_from(KINDS), st.sampled_from([None, 0.3]), st.booleans())
 def test_permutations_change_neither_integers_nor_length(seed, attention, density, post_norm):
     random = np.random.default_rng(seed)

@@ -44,7 +44,7 @@ def test_each_coordinate_takes_the_kind_that_suits_it():
     assert [part.kind for part in code.coordinates] == ["gaussian", "laplace", "table"]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32), st.integers(1, 5), st.integers(2, 60))
 def test_any_vectors_come_back(seed, width, count):
     random = np.random.default_rng(seed)

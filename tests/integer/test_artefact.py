@@ -267,7 +267,8 @@ def set_in(description, path, value):
         (("architecture", "layers", 1, "attention", "signed"), 1, "the stated architecture"),
         (("architecture", "extra"), 1, "the stated architecture"),
         (("extra",), 1, "its description has a part 'extra' that no integer network has"),
-        (("format",), True, "not a valid integer network"),
+        (("format",), True, "format version True"),
+        (("format",), 5.0, "format version 5.0"),
         (("labels",), "abc", "the stated labels"),
         (("provenance",), ["a list"], "provenance: expected names and values"),
         (("provenance", "deep"), json.loads("[" * 60 + "]" * 60), "nested at most 50 deep"),
@@ -349,6 +350,9 @@ def test_bits_that_mean_nothing_are_refused(tmp_path, random_network):
     weight[-1] |= 0x80
     write(path, dict(description), tensors | {"tokens.weight": weight})
     with pytest.raises(UserError, match=r"tensor 'tokens.weight' is not packed as the format says$"):
+        artefact.load(path)
+    write(path, dict(description), tensors, coded=True)
+    with pytest.raises(UserError, match=r"tensor 'tokens.\S+' is coded, or not, otherwise than the format says$"):
         artefact.load(path)
     sparse = random_network(0, density=0.01)
     artefact.save(path, sparse, HASH, {})

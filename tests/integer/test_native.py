@@ -226,7 +226,7 @@ def test_without_a_compiler_there_is_a_reason(monkeypatch):
 
 
 @given(st.lists(st.binary(max_size=300) | st.tuples(st.binary(max_size=60), st.binary(max_size=60)), max_size=8))
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 def test_any_bytes_give_the_ids_of_the_tokenizer(texts):
     ticket = integer_tickets.load(conformance.KIT / conformance.TICKET).artefact
     ids, ends = native_engine.encode(ticket.network, ticket.tokenizer, texts, "baseline")
@@ -239,7 +239,7 @@ WORDS = st.sampled_from([b"the", b"ing", b"film", b"SUPERB", b"x" * 200, b"x" * 
 
 @pytest.mark.parametrize("kind", ["pieces", "hash"])
 @given(st.data())
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_words_of_learned_pieces_and_hashes(kind, data):
     tokenizer = build_tokenizer()
     if kind == "hash":

@@ -101,7 +101,7 @@ def test_padding_is_never_seen():
         assert t.grad is not None and (t.grad[:, :, ~valid[0]] == 0).all() and t.grad.isfinite().all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**32 - 1),
     n=st.integers(1, 12),

@@ -99,7 +99,7 @@ def test_equals_the_plain_form(n, d, signed):
     near(run(fused_inhibitor, arrays, signed), run(inhibitor, arrays, signed, torch.float64), 2e-5, 0.995)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     n=st.integers(1, 40),
@@ -124,7 +124,7 @@ def test_same_bits_on_every_instruction_set_and_thread_count(seed, n, d, signed,
         same_bits(first, other)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**32 - 1),
     n=st.integers(1, 20),

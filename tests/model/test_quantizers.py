@@ -248,7 +248,7 @@ def test_the_step_of_a_dead_layer_is_fine_enough_for_its_bias():
     assert 2 ** best_log_step(torch.zeros(3, 3), 4) / 16 < 1e-3
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.floats(-16, 1), st.floats(-1000, 1000), st.integers(0, LARGEST_DISTANCE))
 def test_inhibitions_are_within_one(log_gamma, delta, distance):
     gamma = np.float32(2**log_gamma).item()
@@ -256,7 +256,7 @@ def test_inhibitions_are_within_one(log_gamma, delta, distance):
     assert abs(applied(gamma, delta, distance) - real) <= 1
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.floats(-60, 13.999), st.floats(-(2.0**29) + 64, 2.0**29 - 64, width=32), st.integers(0, LARGEST_DISTANCE))
 def test_every_inhibition_is_as_near_as_15_bits_allow_and_fits_32_bits(log_gamma, delta, distance):
     gamma = np.float32(2**log_gamma).item()

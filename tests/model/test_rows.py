@@ -119,7 +119,7 @@ def test_integer_norm_has_the_gradient_of_the_quotient():
     torch.testing.assert_close(grad, expected)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     shape=st.sampled_from(SHAPES),
@@ -136,7 +136,7 @@ def test_the_rounding_rule_is_exact(seed, shape, log_factor, output):
     assert np.array_equal(requantize(acc.double(), rule, low, high, ISAS[0]).numpy(), expected)  # plain
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     shape=st.sampled_from([*SHAPES, (3, 20_000)]),

@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from integer_tickets.errors import UserError
 from integer_tickets.tickets.masks import dense_masks, density, prune, scale_of, shuffled
 
-relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine fails nothing
 FLOATS = st.floats(-10, 10, width=32)
 GRIDS = {"float": FLOATS} | {f"int{high}": st.integers(-high, high).map(float) for high in (127, 7, 3, 1)}
 shapes = st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=4)
@@ -57,7 +56,6 @@ def same(one, other):
     return list(one) == list(other) and all(torch.equal(mask, other[name]) for name, mask in one.items())
 
 
-@relaxed
 @given(layers(), st.floats(0.01, 0.99))
 def test_exactly_the_most_important_stay(layer, keep):
     weights, masks, scales = layer
@@ -72,7 +70,6 @@ def test_exactly_the_most_important_stay(layer, keep):
     assert all(not (kept[name] & ~mask).any() and kept[name].dtype == torch.bool for name, mask in masks.items())
 
 
-@relaxed
 @given(layers(), st.floats(0.5, 0.99))
 def test_layerwise_counts_are_exact_in_each_layer(layer, keep):
     weights, masks, scales = layer
@@ -82,7 +79,6 @@ def test_layerwise_counts_are_exact_in_each_layer(layer, keep):
         assert same({name: kept[name]}, by_sorting(weights, {name: mask}, scales, keep))
 
 
-@relaxed
 @given(layers(), st.floats(0.3, 0.9), st.sampled_from([2.0**-10, 0.5, 8.0, 2.0**20]))
 def test_the_size_of_a_layer_means_nothing(layer, keep, factor):
     weights, masks, scales = layer
@@ -93,7 +89,6 @@ def test_the_size_of_a_layer_means_nothing(layer, keep, factor):
     assert same(prune(*larger, keep, "global"), prune(weights, masks, scales, keep, "global"))
 
 
-@relaxed
 @given(layers(), st.floats(0.01, 1), st.sampled_from([2, 4]), st.sampled_from(["global", "layerwise"]))
 def test_blocks_live_or_die_by_the_mean_of_their_importances(layer, keep, block, scope):
     """As weights do that have this mean."""
@@ -166,7 +161,6 @@ def test_dense_masks_and_density():
     assert density(masks) == 9 / 17
 
 
-@relaxed
 @given(layers(), st.integers(0, 2**63 - 1))
 def test_shuffled_masks_keep_the_count_of_each_layer(layer, seed):
     _, masks, _ = layer

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from integer_tickets.data.batches import Split, epoch_batches, evaluation_batches, pad
@@ -190,7 +190,6 @@ def test_moments_that_do_not_obey_the_masks_are_refused(tmp_path):
         run(tmp_path, model, start, masks, until=2)
 
 
-@settings(deadline=None)
 @given(st.integers(2, 500), st.floats(0, 1), st.floats(1e-6, 10))
 def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero(steps, warmup, lr):
     schedule = Schedule(1, 8, 512, lr, warmup, 0.0, 0)

@@ -29,11 +29,11 @@ from integer_tickets.integer.tokenizer import Tokenizer
 
 CODED_SINCE = 5
 FORMATS = (1, 2, 3, 4, CODED_SINCE)
-"""The last is written. Files before version 5 hold all tensors as they are, and each mask in the shorter encoding."""
+"""The last is written. Files of the others, which are read alike, hold all tensors as they are."""
 
 KEY = "integer_tickets"
 
-WEIGHTS_PER_BYTE = 2048
+WEIGHTS_PER_BYTE, MOST_WEIGHTS = 2048, 1 << 28
 """No file declares more weights: a byte of a mask passes at most 255 pruned ones, and takes at least a bit."""
 
 DEEPEST = 50
@@ -95,7 +95,7 @@ def load(path: Path) -> Artefact:
         written = _tensors(network, tokenizer, coded)
         _check_tensors(written, plain)
         if coded:
-            _check_tensors(shortened(written), tensors)
+            _check_codes(shortened(written), tensors)
         for key in sorted(expected.keys() | description.keys() - {"sha256"}):
             if key not in expected:
                 raise UserError(f"its description has a part {key!r} that no integer network has")
@@ -177,8 +177,9 @@ def _depth(value: Any) -> int:
 
 
 def _check_size(weights: int, size: int) -> None:
-    if weights > WEIGHTS_PER_BYTE * size:
-        raise UserError(f"{weights} weights in a file of {size} bytes, which can hold {WEIGHTS_PER_BYTE * size}")
+    most = min(WEIGHTS_PER_BYTE * size, MOST_WEIGHTS)
+    if weights > most:
+        raise UserError(f"{weights} weights in a file of {size} bytes, which can hold {most}")
 
 
 def _check_declared(description: Mapping[str, Any], size: int) -> None:
@@ -206,6 +207,14 @@ def _check_tensors(expected: Mapping[str, Array], found: Mapping[str, Array]) ->
             raise UserError(f"tensor {name!r} is not packed as the format says")
 
 
+def _check_codes(expected: Mapping[str, Array], found: Mapping[str, Array]) -> None:
+    """Coded tensors are those, and in the words, that the format says; without codes they are as expected."""
+    for name, own in expected.items():
+        if name not in found or not np.array_equal(own, found[name]):
+            what = "is coded, or not, otherwise than the format says"
+            raise UserError(f"tensor {name.removesuffix(CODED)!r} {what}")
+
+
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Array], int]:
     """The description and the packed tensors of a file that says it is an integer network of this format; its size."""
     container = read(path, KEY)
@@ -214,7 +223,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Array], int]:
         version = description["format"]
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: its description cannot be read ({error})") from None
-    if version not in FORMATS:
+    if type(version) is not int or version not in FORMATS:
         known = f"{', '.join(map(str, FORMATS[:-1]))} and {FORMATS[-1]}"
         raise UserError(f"{path}: format version {version!r}, this program reads versions {known}; update it")
     return description, container.tensors, container.size

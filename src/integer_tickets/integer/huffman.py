@@ -21,27 +21,37 @@ CODED = ".huffman"
 """What the name of a coded tensor ends in."""
 
 TYPES = tuple(np.dtype(name) for name in ("uint8", "int16", "int32"))
+"""What a coded tensor may be of."""
+
 HEAD = 5
 """Bytes before the code of a tensor: its type, and how many bytes it has."""
 
 
 def shortened(tensors: Mapping[str, Array]) -> dict[str, Array]:
-    """Each tensor, a row of numbers of one of TYPES, as it is or, where that takes fewer bytes, coded."""
+    """Each tensor, a row of numbers of one of TYPES, as it is or, where that saves more than its longer name, coded."""
     found: dict[str, Array] = {}
     for name, tensor in tensors.items():
-        code = _coded(tensor)
-        found |= {name: tensor} if code is None else {name + CODED: code}
+        if stored_bytes(tensor) == tensor.nbytes:
+            found[name] = tensor
+        else:
+            data = _bytes(tensor)
+            head = bytes([TYPES.index(tensor.dtype)]) + data.size.to_bytes(4, "little")
+            found[name + CODED] = np.concatenate([np.frombuffer(head, dtype=np.uint8), encode(data)])
     return found
 
 
 def stored_bytes(tensor: Array) -> int:
-    """How many bytes `shortened` makes of a tensor."""
-    code = _coded(tensor)
-    return tensor.nbytes if code is None else code.size
+    """How many bytes `shortened` makes of a tensor, its name not counted."""
+    if tensor.size == 0:
+        return 0
+    counts = np.bincount(_bytes(tensor), minlength=256)
+    words = int(counts @ _lengths(counts))
+    code = HEAD + USED + (np.count_nonzero(counts) + 1) // 2 + (words + 7) // 8
+    return code if code + len(CODED) < tensor.nbytes else tensor.nbytes
 
 
 def original(tensors: Mapping[str, Array]) -> dict[str, Array]:
-    """The tensors that were `shortened`. ValueError where a code is none."""
+    """The tensors that were `shortened`. ValueError where one that is named as coded is not."""
     found = {}
     for name, tensor in tensors.items():
         if name.endswith(CODED):
@@ -54,14 +64,9 @@ def original(tensors: Mapping[str, Array]) -> dict[str, Array]:
     return found
 
 
-def _coded(tensor: Array) -> Array | None:
-    """The code of a tensor, if it is shorter than the tensor, its longer name included."""
-    if tensor.size == 0:
-        return None
-    data = tensor.astype(tensor.dtype.newbyteorder("<")).view(np.uint8)
-    head = bytes([TYPES.index(tensor.dtype)]) + data.size.to_bytes(4, "little")
-    code = np.concatenate([np.frombuffer(head, dtype=np.uint8), encode(data)])
-    return code if code.size + len(CODED) < tensor.nbytes else None
+def _bytes(tensor: Array) -> Array:
+    """Those of its numbers, the lowest first."""
+    return tensor.astype(tensor.dtype.newbyteorder("<"), copy=False).view(np.uint8)
 
 
 def encode(data: Array) -> Array:

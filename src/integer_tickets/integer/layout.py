@@ -39,7 +39,7 @@ def network_tensors(network: IntegerNetwork, size: Callable[[Array], int] = stor
         if matrix.mask is not None:
             kept = kept[matrix.mask.reshape(-1)]
             masks = packing.pack_mask(matrix.mask.reshape(-1))
-            encoding = min(masks, key=lambda encoding: size(masks[encoding]))
+            encoding = min(masks, key=lambda name: size(masks[name]))
             tensors[f"{name}.mask.{encoding}"] = masks[encoding]
         tensors[f"{name}.weight"] = packing.pack_values(kept, matrix.bits)
     for name, linear in network.linears():
@@ -206,6 +206,8 @@ def unpack_tokenizer(described: Any, positions: int, tensors: Mapping[str, Array
     if described["kind"] == "hash":
         return Tokenizer("hash", (), (), described["size"], positions)
     lengths = tensors["tokenizer.lengths"]
+    if lengths.size > MAX_ROWS:
+        raise ValueError(f"a vocabulary of {lengths.size} pieces")
     ends = np.cumsum(lengths.astype(np.int64))
     data = tensors["tokenizer.pieces"].tobytes()
     if len(data) != (ends[-1] if ends.size else 0):
