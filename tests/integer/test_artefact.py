@@ -351,12 +351,14 @@ def test_bits_that_mean_nothing_are_refused(tmp_path, random_network):
     write(path, dict(description), tensors | {"tokens.weight": weight})
     with pytest.raises(UserError, match=r"tensor 'tokens.weight' is not packed as the format says$"):
         artefact.load(path)
-    write(path, dict(description), tensors, coded=True)
-    with pytest.raises(UserError, match=r"tensor 'tokens.\S+' is coded, or not, otherwise than the format says$"):
-        artefact.load(path)
     sparse = random_network(0, density=0.01)
     artefact.save(path, sparse, HASH, {})
     description, tensors = parts(path)
+    coded = parts(path, coded=True)[1]
+    for stored in (tensors, tensors | coded, coded | tensors):
+        write(path, dict(description), stored, coded=True)
+        with pytest.raises(UserError, match=r"tensor '\S+' is coded, or not, otherwise than the format says$"):
+            artefact.load(path)
     del tensors["tokens.mask.gaps"]
     tensors["tokens.mask.bitmap"] = np.packbits(sparse.tokens.mask, bitorder="little")
     write(path, description, tensors)

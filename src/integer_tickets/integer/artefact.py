@@ -209,8 +209,8 @@ def _check_tensors(expected: Mapping[str, Array], found: Mapping[str, Array]) ->
 
 def _check_codes(expected: Mapping[str, Array], found: Mapping[str, Array]) -> None:
     """Coded tensors are those, and in the words, that the format says; without codes they are as expected."""
-    for name, own in expected.items():
-        if name not in found or not np.array_equal(own, found[name]):
+    for name in sorted(expected.keys() | found.keys()):
+        if name not in expected or name not in found or not np.array_equal(expected[name], found[name]):
             what = "is coded, or not, otherwise than the format says"
             raise UserError(f"tensor {name.removesuffix(CODED)!r} {what}")
 

@@ -46,7 +46,7 @@ def stored_bytes(tensor: Array) -> int:
         return 0
     counts = np.bincount(_bytes(tensor), minlength=256)
     words = int(counts @ _lengths(counts))
-    code = HEAD + USED + (np.count_nonzero(counts) + 1) // 2 + (words + 7) // 8
+    code = HEAD + USED + (int(np.count_nonzero(counts)) + 1) // 2 + (words + 7) // 8
     return code if code + len(CODED) < tensor.nbytes else tensor.nbytes
 
 
