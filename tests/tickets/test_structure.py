@@ -27,7 +27,7 @@ from integer_tickets.tickets.structure import (
 from integer_tickets.training.state import State, fresh_state, masked, weights_of
 from tests.model.conftest import KINDS, float_model, quantized_model, sentences, shape_of
 from tests.tickets.conftest import moved, point_of
-from tests.tickets.test_masks import GRIDS, relaxed
+from tests.tickets.test_masks import GRIDS
 
 WIDTH, HEADS, E = 4, 2, 3
 SCOPES = ["global", "layerwise"]
@@ -131,7 +131,6 @@ def in_exact_grids(weights, scales):
     return {name: (weights[name] * 4).round() * scales[name] for name in weights}
 
 
-@relaxed
 @given(layers(), st.floats(0.05, 0.95), st.sampled_from(SCOPES))
 def test_the_least_important_go_until_few_enough_weights_are_left(layer, keep, scope):
     weights, units, scales = layer
@@ -164,7 +163,6 @@ def test_the_least_important_go_until_few_enough_weights_are_left(layer, keep, s
     assert all(torch.equal(units[group], lives) for group, lives in before.items())
 
 
-@relaxed
 @given(layers(), st.sampled_from([2.0**-10, 0.5, 8.0, 2.0**20]))
 def test_the_size_of_a_layer_means_nothing(layer, factor):
     weights, units, scales = layer
@@ -175,7 +173,6 @@ def test_the_size_of_a_layer_means_nothing(layer, factor):
     assert alive(prune_units(*larger, 0.5, "global")) == alive(prune_units(weights, units, scales, 0.5, "global"))
 
 
-@relaxed
 @given(layers(), st.integers(0, 2**63 - 1))
 def test_shuffled_units_keep_the_count_of_each_group(layer, seed):
     _, units, _ = layer
