@@ -80,8 +80,8 @@ def small_shape(job: Job, masks: Masks) -> Shape:
     kept = sum(int(mask.sum()) for mask in masks.values())
     biases, stored = own.layers * (5 * own.width + own.hidden), 0
     if job.heads is None:
-        packed = (pack_mask(mask.numpy().ravel()) for mask in masks.values())
-        stored = sum(8 * min(map(stored_bytes, both.values())) for both in packed)
+        packed = (pack_mask(mask.numpy().ravel(), stored_bytes)[1] for mask in masks.values())
+        stored = sum(8 * stored_bytes(mask) for mask in packed)
     else:
         kept += labels * own.width
         sizes = sizes_of(units_of(masks, job.heads))

@@ -132,7 +132,7 @@ def test_bytes_of_integer_weights_are_those_of_its_packed_tensors(attention, bit
     entries of the length table that it does not need."""
     positions = 20
     network = build_network(2, attention, bits=bits, density=density, vocabulary=positions, positions=positions)
-    tensors = network_tensors(network, lambda tensor: tensor.nbytes)
+    tensors = network_tensors(network)
     assert {name.rpartition(".")[2] for name in tensors if ".mask." in name} == encodings
     stored = sum(tensor.nbytes for tensor in tensors.values())
     assert integer_bytes(network, positions) == pytest.approx(stored - 3 * positions)

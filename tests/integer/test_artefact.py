@@ -106,7 +106,7 @@ def test_files_from_before_tensors_were_coded(tmp_path, random_network, random_t
     artefact.save(path, network, replace(HASH, size=3000), PROVENANCE)
     coded = path.stat().st_size
     description = parts(path)[0] | {"format": version}
-    tensors = network_tensors(network, lambda tensor: tensor.nbytes)
+    tensors = network_tensors(network)
     write(path, description, tensors, coded=True)
     assert "tokens.mask.bitmap" in tensors and "tokens.mask.gaps.huffman" not in tensors
     loaded = artefact.load(path)
@@ -133,6 +133,8 @@ def test_every_bit_is_counted(saved):
     }.items():
         assert bits[part] == 8 * sum(stored_bytes(tensors[name]) for name in names)
     assert tensors["tokens.weight"].size == int(network.tokens.mask.sum())
+    assert tensors["positions.weight"].size == 20 * 32
+    assert sum(tensors[name].size for name in tensors if name.endswith(".bias")) == 2 * (5 * 32 + 48) + 3
 
 
 def test_no_float_in_the_file(saved):

@@ -28,18 +28,24 @@ def test_values_are_laid_out_as_documented():
 @given(st.one_of(arrays(np.bool_, st.integers(0, 300)), st.just(np.zeros(9000, dtype=np.bool_))), st.integers(0, 3000))
 def test_masks_round_trip(mask, gap):
     mask = np.concatenate([mask, np.zeros(gap, dtype=np.bool_), mask])
-    for encoding, packed in pack_mask(mask).items():
-        assert packed.dtype == np.uint8
-        assert np.array_equal(unpack_mask(encoding, packed, mask.size), mask)
+    encoding, packed = pack_mask(mask)
+    assert packed.dtype == np.uint8 and packed.size <= (mask.size + 7) // 8
+    assert np.array_equal(unpack_mask(encoding, packed, mask.size), mask)
 
 
 @pytest.mark.parametrize("gap", [0, 1, 253, 254, 255, 256, 509, 510, 511, 765])
 def test_gaps_of_every_size(gap):
     mask = np.zeros(8000, dtype=np.bool_)
     mask[[gap, 2 * gap + 1]] = True
-    packed = pack_mask(mask)["gaps"]
-    assert packed.tolist() == ([255] * (gap // 255) + [gap % 255]) * 2
-    assert np.array_equal(unpack_mask("gaps", packed, mask.size), mask)
+    encoding, packed = pack_mask(mask)
+    assert encoding == "gaps" and packed.tolist() == ([255] * (gap // 255) + [gap % 255]) * 2
+    assert np.array_equal(unpack_mask(encoding, packed, mask.size), mask)
+
+
+def test_the_shorter_encoding_is_used():
+    dense = np.ones(80, dtype=np.bool_)
+    assert pack_mask(dense)[0] == "bitmap"
+    assert pack_mask(~dense) == ("gaps", pytest.approx([]))
 
 
 def test_bytes_that_do_not_fit_are_refused():

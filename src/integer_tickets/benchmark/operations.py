@@ -109,7 +109,7 @@ def integer_bytes(network: IntegerNetwork, n: float) -> float:
     vocabulary, positions = len(network.tokens.weight), len(network.positions.weight)
     shares = {"tokens": n / vocabulary, "positions": n / positions}
     shares |= dict.fromkeys(("length_multiplier", "length_shift"), 1 / (positions + 1))
-    tensors = network_tensors(network, lambda tensor: tensor.nbytes).items()
+    tensors = network_tensors(network).items()
     return sum(tensor.nbytes * shares.get(name.partition(".")[0], 1.0) for name, tensor in tensors)
 
 

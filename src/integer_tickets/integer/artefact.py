@@ -133,8 +133,7 @@ def bits_breakdown(source: Path | Artefact) -> dict[str, int]:
 
 def _tensors(network: IntegerNetwork, tokenizer: Tokenizer, coded: bool) -> dict[str, Array]:
     """The tensors of a file, before they are coded in one whose tensors are."""
-    size = stored_bytes if coded else lambda tensor: tensor.nbytes
-    return network_tensors(network, size) | tokenizer_tensors(tokenizer)
+    return network_tensors(network, stored_bytes if coded else len) | tokenizer_tensors(tokenizer)
 
 
 def _part(tensor: str) -> str:

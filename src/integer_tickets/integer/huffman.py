@@ -16,7 +16,6 @@ USED = 32
 CHUNK = 1 << 18
 """Bits that are looked at together."""
 
-
 CODED = ".huffman"
 """What the name of a coded tensor ends in."""
 

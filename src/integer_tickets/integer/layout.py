@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from integer_tickets.integer import packing
-from integer_tickets.integer.huffman import stored_bytes
 from integer_tickets.integer.network import (
     BYPASSES,
     Bypass,
@@ -25,10 +24,10 @@ from integer_tickets.integer.tokenizer import Tokenizer
 MAX_ROWS = 1 << 20
 
 
-def network_tensors(network: IntegerNetwork, size: Callable[[Array], int] = stored_bytes) -> dict[str, Array]:
+def network_tensors(network: IntegerNetwork, size: Callable[[Array], int] = len) -> dict[str, Array]:
     """Weights and masks packed, everything else in a narrow type, by name.
 
-    size: the bytes that a tensor takes; of the two encodings of a mask the one that takes fewer is used.
+    size: what the bytes of a mask take where they are kept; the smaller of its two encodings is used.
     """
     tensors: dict[str, Array] = {
         "length_multiplier": network.length_multiplier.astype(np.int16),
@@ -38,9 +37,8 @@ def network_tensors(network: IntegerNetwork, size: Callable[[Array], int] = stor
         kept = matrix.weight.reshape(-1)
         if matrix.mask is not None:
             kept = kept[matrix.mask.reshape(-1)]
-            masks = packing.pack_mask(matrix.mask.reshape(-1))
-            encoding = min(masks, key=lambda name: size(masks[name]))
-            tensors[f"{name}.mask.{encoding}"] = masks[encoding]
+            encoding, mask = packing.pack_mask(matrix.mask.reshape(-1), size)
+            tensors[f"{name}.mask.{encoding}"] = mask
         tensors[f"{name}.weight"] = packing.pack_values(kept, matrix.bits)
     for name, linear in network.linears():
         tensors[f"{name}.bias"] = linear.bias

@@ -1,5 +1,7 @@
 """Weights as a stream of b-bit numbers and masks as a bitmap or as gaps, each a one-dimensional array of bytes."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from integer_tickets.integer.rounding import Array
@@ -25,8 +27,8 @@ def unpack_values(data: Array, bits: int, count: int) -> Array:
     return (unsigned - ((unsigned >> (bits - 1)) << bits)).astype(np.int8)
 
 
-def pack_mask(mask: Array) -> dict[str, Array]:
-    """A flat bool mask as the bytes of a `bitmap` and as those of its `gaps`.
+def pack_mask(mask: Array, size: Callable[[Array], int] = len) -> tuple[str, Array]:
+    """A flat bool mask as ("bitmap", bytes) or ("gaps", bytes), whichever is smaller by `size`.
 
     A gap is the number of pruned positions before the next kept one, 0 to 254; the byte 255 means 255 pruned
     positions and no kept one. Nothing is stored for what follows the last kept position.
@@ -37,7 +39,7 @@ def pack_mask(mask: Array) -> dict[str, Array]:
     escapes = gaps // ESCAPE
     encoded = np.full(gaps.size + int(escapes.sum()), ESCAPE, dtype=np.uint8)
     encoded[np.cumsum(escapes + 1) - 1] = gaps % ESCAPE
-    return {"bitmap": bitmap, "gaps": encoded}
+    return ("gaps", encoded) if size(encoded) < size(bitmap) else ("bitmap", bitmap)
 
 
 def unpack_mask(encoding: str, data: Array, count: int) -> Array:
