@@ -177,11 +177,13 @@ def baselines(labels: Mapping[str, Array]) -> list[Baseline]:
 
 
 def tickets_of(groups: Mapping[Configuration, list[Model]]) -> Tickets:
-    return {
-        Place(name.attention, name.variant, name.level): {model.entry.seed: masks(model.entry) for model in group}
-        for name, group in groups.items()
-        if name.stage == "prune_rewind" and name.level is not None
-    }
+    found: Tickets = {}
+    for name, group in groups.items():
+        if name.stage in ("prune_rewind", "transfer") and name.level is not None:
+            source = name.role.removeprefix("from_") if name.stage == "transfer" else ""
+            place = Place(name.attention, name.variant, name.level, source)
+            found[place] = {model.entry.seed: masks(model.entry) for model in group}
+    return found
 
 
 def line_rows(model: Model) -> Iterable[dict[str, Any]]:

@@ -28,7 +28,7 @@ PARTS = {
     "distill": {"levels", "bits"},
     "supermask": {"kinds"},
     "connectivity": {"levels"},
-    "runtime": {"versions"},
+    "runtime": {"versions", "autocast"},
 }
 """Of these blocks, what may differ from run to run of a study."""
 SAME = ("data", "language", "tokenizer", "model", "train", "prune", "teacher", "lessons", *PARTS)
@@ -48,8 +48,8 @@ def main() -> None:
 def judge(params: Params, folder: Path) -> None:
     """Write results, summary, comparisons, tables, figures and a page of all runs in `folder / "runs"`."""
     runs = sorted(path for path in (folder / "runs").glob("*") if path.is_dir())
-    for run in runs:
-        check(run / "params.yaml", params)
+    own = {run.name: check(run / "params.yaml", params) for run in runs}
+    narrow = [name for name, parameters in own.items() if parameters.runtime.autocast]
     split, labels, groups = merged(runs)
     statistics = read_json(runs[0] / "statistics.json")
     classes = len(statistics["labels"])
@@ -84,12 +84,12 @@ def judge(params: Params, folder: Path) -> None:
         save(partial(draw, study), folder / "figures" / name)
     for picture in chain(*pictures):
         save(partial(picture.draw, picture.frame), folder / "figures" / picture.name)
-    write_text(folder / "report.md", page(study, [run.name for run in runs], [run.name for run in whole], *pictures))
+    write_text(folder / "report.md", page(study, list(own), narrow, [run.name for run in whole], *pictures))
     print(f"{len(runs)} runs judged as one: {folder / 'report.md'}")
 
 
-def check(path: Path, params: Params) -> None:
-    """UserError where a run was made with other parameters than the study's, but for which part of it the run is."""
+def check(path: Path, params: Params) -> Params:
+    """Those of a run; UserError where they are not the study's, but for what may differ from run to run."""
     # What a later version asks for and no model of the run depends on is that of the study.
     own = parse_params(
         merge(params.model_dump(mode="json"), yaml.safe_load(path.read_text(encoding="utf-8"))), str(path)
@@ -101,6 +101,7 @@ def check(path: Path, params: Params) -> None:
     for name in own.grid.variants:
         if own.variants[name] != params.variants.get(name):
             raise UserError(f"{path}: its variant {name} is not that of the study; make the run again, or remove it")
+    return own
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pytest
 from integer_tickets.blocks import Evaluate
 from integer_tickets.evaluation.collect import Configuration, Entry, Model, expected, result_rows
 from integer_tickets.evaluation.comparisons import BAG_OF_WORDS, FAMILIES, declared
-from integer_tickets.evaluation.overlaps import overlap
+from integer_tickets.evaluation.overlaps import Place, load_masks, overlap, overlap_rows, save_masks
 from integer_tickets.evaluation.summary import best_final, comparison_rows, summary_rows
 from tests.evaluation.fake_study import fake_params
 
@@ -113,8 +113,16 @@ def test_overlap_of_masks_by_hand():
     one = {"a": np.array([True, True, False, False]), "b": np.array([True, False])}
     other = {"a": np.array([True, False, True, False]), "b": np.array([True, False])}
     # shared: 1 of layer a and 1 of b, of 3 kept; by chance 2 * 2 / 4 + 1 * 1 / 2
-    assert overlap([one, other]) == {"pairs": 1, "overlap": 0.666667, "chance": 0.5}
-    assert overlap([one, one, one])["overlap"] == 1.0
+    assert overlap([(one, other)]) == {"pairs": 1, "overlap": 0.666667, "chance": 0.5}
+    assert overlap([(one, one), (one, other)])["overlap"] == 0.833333
+
+
+def test_masks_from_elsewhere_are_compared_with_the_tickets_own(tmp_path):
+    one, other = {"a": np.array([True, True, False])}, {"a": np.array([False, True, True])}
+    own, moved = Place("inhibitor", "int8", 3), Place("inhibitor", "int8", 3, "sst2")
+    save_masks(tmp_path / "masks.npz", {own: {0: one, 1: other}, moved: {0: one, 1: one}})
+    rows = list(overlap_rows(load_masks([tmp_path / "masks.npz"])))
+    assert [(row["source"], row["pairs"], row["overlap"]) for row in rows] == [("", 1, 0.5), ("sst2", 2, 0.75)]
 
 
 def test_the_best_final_ticket_is_chosen_on_selection_then_by_size():

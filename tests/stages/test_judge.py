@@ -1,6 +1,7 @@
 """Several runs of a study judged as one give what one run of all of it gives."""
 
 import contextlib
+import re
 import shutil
 from pathlib import Path
 
@@ -49,6 +50,8 @@ def study(tmp_path_factory) -> tuple[Path, Path]:
         copy_run(make(top / name, changes), top / "study" / "runs" / name)
     for name in MEASURED:
         (top / "study" / "runs" / "first" / f"{name}.csv.gz").unlink()  # as of a run from before there were such
+    other = top / "study" / "runs" / "softmax" / "params.yaml"  # as if by a processor that has such products
+    other.write_text(other.read_text().replace("autocast: false", "autocast: true"))
     judge(fake_params(), top / "study")
     return whole / "artifacts" / "evaluation", top / "study"
 
@@ -71,6 +74,7 @@ def test_the_page_and_the_figures(study):
     assert "Judged as one: 3 runs (first, inhibitor, softmax), 3 seeds a ladder" in text
     assert "**Does a winning ticket exist, and down to which density?** A winning ticket matches" in text
     assert "| `inhibitor float` | not shown |" in text
+    assert "in bfloat16 (`runtime.autocast`) in softmax, with products in float32 in first and inhibitor;" in text
     assert "## What layers keep" in text and "## Certificates" in text
     certified = pd.read_csv(folder / "certificates.csv")
     assert set(certified.loc[certified["stage"] != "baseline", "seed"]) == {2}
@@ -102,3 +106,20 @@ def test_masks_of_other_runs_are_compared_and_seeds_in_two_runs_count_once(study
     judge(fake_params(), tmp_path)
     for name in ("overlaps", "lines", "zeros", "summary", "comparisons"):
         assert len(pd.read_csv(tmp_path / f"{name}.csv")) == len(pd.read_csv(folder / f"{name}.csv"))
+
+
+def test_masks_from_elsewhere_stand_beside_the_tickets_own(tmp_path):
+    changes = {
+        "grid": {"attentions": ["inhibitor"]},
+        "transfer": {
+            "levels": [{"level": 2, "segment": "upper"}],
+            "sources": [{"id": "sst2", "attention": "inhibitor", "prefix": "elsewhere"}],
+        },
+    }
+    copy_run(reported(tmp_path / "whole", changes), tmp_path / "study" / "runs" / "seeds")
+    judge(fake_params(changes), tmp_path / "study")
+    text = (tmp_path / "study" / "report.md").read_text(encoding="utf-8")
+    assert "How much that mask shares with the ticket's own of the same seed" in text
+    # made-up masks of a seed and a level are all the same
+    assert re.search(r"\| inhibitor float level 2, mask of sst2 \| 100\.0 \| 3\d\.\d \|", text)
+    assert re.search(r"\| inhibitor float level 2 \| 3\d\.\d \| 3\d\.\d \|", text)

@@ -1,4 +1,4 @@
-"""How alike the masks of different seeds are; masks are kept with a run, so that several runs can be judged as one."""
+"""How alike masks of other seeds and from elsewhere are; they are kept with a run: several can be judged as one."""
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,15 +12,16 @@ from integer_tickets.errors import UserError
 from integer_tickets.evaluation.metrics import Array
 from integer_tickets.files import write_bytes
 
-OVERLAP_COLUMNS = ["attention", "variant", "level", "pairs", "overlap", "chance"]
+OVERLAP_COLUMNS = ["attention", "variant", "level", "source", "pairs", "overlap", "chance"]
 
 
 class Place(NamedTuple):
-    """Where a ticket stands in its ladder."""
+    """Where a ticket stands in its ladder; source: where its mask was found instead, "" of the ladder's own."""
 
     attention: str
     variant: str
     level: int
+    source: str = ""
 
 
 Masks = Mapping[str, Array]
@@ -30,20 +31,24 @@ Tickets = dict[Place, dict[int, Masks]]
 
 
 def overlap_rows(tickets: Mapping[Place, Mapping[int, Masks]]) -> Iterator[dict[str, Any]]:
-    """A row for every place with several seeds."""
+    """A row for every place with several seeds, and for every mask from elsewhere beside that of the same seed."""
     for place, seeds in tickets.items():
-        if len(seeds) > 1:
-            yield place._asdict() | overlap(list(seeds.values()))
+        pairs = list(combinations(seeds.values(), 2))
+        if place.source:
+            own = tickets[place._replace(source="")]
+            pairs = [(own[seed], masks) for seed, masks in seeds.items()]
+        if pairs:
+            yield place._asdict() | overlap(pairs)
 
 
-def overlap(masks: Sequence[Masks]) -> dict[str, Any]:
-    """Over all pairs of seeds.
+def overlap(pairs: Sequence[tuple[Masks, Masks]]) -> dict[str, Any]:
+    """Means over pairs of masks.
 
     overlap: the share of kept weights that the other mask keeps too; chance: the same if each layer kept as many
     weights at random places.
     """
     shared, chance = [], []
-    for one, other in combinations(masks, 2):
+    for one, other in pairs:
         kept = sum(int(one[name].sum() + other[name].sum()) for name in one) / 2
         shared.append(sum(int((one[name] & other[name]).sum()) for name in one) / kept)
         chance.append(sum(one[name].sum() * other[name].mean() for name in one) / kept)
@@ -55,10 +60,10 @@ def overlap(masks: Sequence[Masks]) -> dict[str, Any]:
 
 
 def save_masks(path: Path, tickets: Mapping[Place, Mapping[int, Masks]]) -> None:
-    """As npz, eight places a byte: `attention/variant/level/seed/layer/size`."""
+    """As npz, eight places a byte: `attention/variant/level/seed/layer/size`, and `/source` where it has one."""
     content = io.BytesIO()
     named = {
-        "/".join(map(str, (*place, seed, layer, mask.size))): np.packbits(mask)
+        "/".join(map(str, (*place[:3], seed, layer, mask.size, *filter(None, place[3:])))): np.packbits(mask)
         for place, seeds in tickets.items()
         for seed, masks in seeds.items()
         for layer, mask in masks.items()
@@ -74,8 +79,8 @@ def load_masks(paths: Sequence[Path]) -> Tickets:
         try:
             with np.load(path) as file:
                 for key in file.files:
-                    attention, variant, level, seed, layer, size = key.split("/")
-                    of_place = found.setdefault(Place(attention, variant, int(level)), {})
+                    attention, variant, level, seed, layer, size, *source = key.split("/")
+                    of_place = found.setdefault(Place(attention, variant, int(level), *source), {})
                     of_place.setdefault(int(seed), {})[layer] = np.unpackbits(file[key], count=int(size)).astype(bool)
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: not the masks of a run ({error})") from None

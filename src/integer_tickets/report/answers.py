@@ -7,7 +7,7 @@ import pandas as pd
 
 from integer_tickets.report.findings import SIGNIFICANT, count, words
 from integer_tickets.report.study import Study, select
-from integer_tickets.report.tables import Table, percent, points, probability
+from integer_tickets.report.tables import Table, overlaps_elsewhere, percent, points, probability
 
 FRESH, PLACES = ("reinit", "redrawn"), ("shuffled", "random")
 """Controls that a winning ticket must stand above: new weights, and places drawn at random."""
@@ -153,6 +153,14 @@ def _elsewhere(study: Study) -> Iterator[str]:
         "Beside the ticket's own mask, shuffled within each layer, that mask is significantly",
     )
     yield from _verdicts(study, "transferred shares", "Beside a mask at random over all layers it is significantly")
+    shared = overlaps_elsewhere(study)
+    if shared.rows:
+        yield (
+            "How much that mask shares with the ticket's own of the same seed, beside masks with the same density in "
+            "each layer. A mask found on the same first weights shares more than those; one found on others fails for "
+            "that alone by as much as fresh weights fail under the ticket's own mask:"
+        )
+        yield shared.markdown()
 
 
 def _stable(study: Study) -> Iterator[str]:

@@ -29,6 +29,7 @@ TEXT = [
     "part",
     "number",
     "layer",
+    "source",
     "quantity",
     "unit",
     "estimator",

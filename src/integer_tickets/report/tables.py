@@ -238,15 +238,27 @@ def _thousands(operations: pd.DataFrame) -> list[float]:
 
 
 def overlaps(study: Study) -> Table:
-    rows = [
+    """Of masks of two seeds."""
+    found = study.tables["overlaps"]
+    return Table(["masks", "shared with another seed %", "by chance %"], _overlaps(found[found["source"] == ""]))
+
+
+def overlaps_elsewhere(study: Study) -> Table:
+    """Of tickets' own masks and those that were found elsewhere."""
+    found = study.tables["overlaps"]
+    return Table(["masks", "shared with the ticket's own %", "by chance %"], _overlaps(found[found["source"] != ""]))
+
+
+def _overlaps(rows: pd.DataFrame) -> list[list[str]]:
+    return [
         [
-            f"{row['attention']} {row['variant']} level {row['level']}",
+            f"{row['attention']} {row['variant']} level {row['level']}"
+            + (row["source"] and f", mask of {row['source']}"),
             percent(row["overlap"], 1),
             percent(row["chance"], 1),
         ]
-        for _, row in study.tables["overlaps"].iterrows()
+        for _, row in rows.iterrows()
     ]
-    return Table(["masks", "shared with another seed %", "by chance %"], rows)
 
 
 def corpus_splits(study: Study) -> Table:

@@ -10,14 +10,22 @@ from integer_tickets.report.findings import CONTROLS, bag_of_words, count, words
 from integer_tickets.report.generalization import explained
 from integer_tickets.report.information import information
 from integer_tickets.report.pictures import Picture, shown
-from integer_tickets.report.study import Study
+from integer_tickets.report.study import Study, select
 from integer_tickets.report.tables import percent, points
 
 
 def page(
-    study: Study, runs: list[str], whole: list[str], of_layers: Sequence[Picture], of_codes: Sequence[Picture]
+    study: Study,
+    runs: list[str],
+    narrow: list[str],
+    whole: list[str],
+    of_layers: Sequence[Picture],
+    of_codes: Sequence[Picture],
 ) -> str:
-    """The page of several runs as Markdown; what was measured of integer networks is that of the `whole` ones."""
+    """The page of several runs as Markdown; what was measured of integer networks is that of the `whole` ones.
+
+    narrow: those with `runtime.autocast`.
+    """
     sections: dict[str, Callable[[Study], Iterator[str]]] = {
         "Answers": answers,
         "All models at a glance": glance,
@@ -40,6 +48,12 @@ def page(
         f"those on the {study.split} split, which took no part in any choice.",
     ]
     written += list(bag_of_words(study))
+    if narrow and narrow != runs:
+        written.append(
+            f"Linear layers were trained with products in bfloat16 (`runtime.autocast`) in {words(narrow)}, with "
+            f"products in float32 in {words(run for run in runs if run not in narrow)}; of integer weights these are "
+            "the products of the backward pass, those of the forward pass are exact either way."
+        )
     if whole and whole != runs:
         written.append(f"What layers keep and what codes take was measured in {words(whole)} alone.")
     return "\n\n".join([*written, *set_out(study, sections)]) + "\n"
@@ -122,7 +136,7 @@ def ladder(study: Study) -> Iterator[str]:
     )
     overlaps = tables.overlaps(study)
     if overlaps.rows:
-        found = study.tables["overlaps"]
+        found = select(study.tables["overlaps"], source="")
         excess = (found["overlap"] - found["chance"]).max()
         yield (
             "How alike the masks of different seeds are, beside masks with the same density in each layer; at most "
