@@ -4,12 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from integer_tickets.blocks import WEIGHT_BITS, Shape, embedding_bits
-from integer_tickets.integer.huffman import stored_bytes
 from integer_tickets.integer.packing import pack_mask
 from integer_tickets.model.transformer import initialise, linear_names
 from integer_tickets.params import Params
 from integer_tickets.seeds import generator
-from integer_tickets.tickets.controls import CONTROLS, FROM_STEP_0, Ticket, small_size
+from integer_tickets.tickets.controls import CONTROLS, FROM_STEP_0, MASKLESS, Ticket, small_size
 from integer_tickets.tickets.masks import dense_masks
 from integer_tickets.tickets.structure import sizes_of, units_of
 from integer_tickets.training.state import Masks, State, fresh_state, load_state
@@ -17,7 +16,7 @@ from stages.fit import fit
 from stages.folders import read_float_model
 from stages.models import CONTROLS as FOLDER
 from stages.models import Item, Job, begin, level_folder, level_name
-from stages.train_dense import early_steps
+from stages.train_dense import beginning, early_steps
 from stages.work import publish
 
 
@@ -29,10 +28,16 @@ def main() -> None:
     job = begin("controls", inputs, ["train", "controls.finetune"])
     item, params = job.item, job.params
     ticket = read_ticket(job)
+    whole, bits = False, None
     if item.kind == "small":
-        job = replace(job, shape=small_shape(job, ticket.masks))
+        shape, bits = small_shape(job, ticket.masks)
+        job = replace(job, shape=shape)
         start = drawn_point(job)
         masks: Masks = dense_masks(start.weights, linear_names(job.model({})))
+        whole = True
+    elif item.kind == "longer":
+        job = replace(job, passes=item.level + 1)
+        start, masks, whole = beginning(job, job.work / "run")
     elif item.kind == "redrawn":
         masks, start = replace(ticket, rewind=drawn_point(job)).begun(ticket.masks)
     else:
@@ -42,10 +47,9 @@ def main() -> None:
     schedule = job.schedule
     if item.kind == "finetune":
         schedule = replace(schedule, lr=params.controls.finetune * schedule.lr, constant=True)
-    small = item.kind == "small"
     fit(
         job, start, masks, job.work / "out", job.work / "run", role=item.kind, level=item.level,
-        mask_from="" if small else level_name(item.level), schedule=schedule, whole=small,
+        mask_from="" if item.kind in MASKLESS else level_name(item.level), schedule=schedule, whole=whole, bits=bits,
     )  # fmt: skip
     publish(job.work, FOLDER / item.name / level_name(item.level) / item.kind)
 
@@ -66,8 +70,11 @@ def read_ticket(job: Job) -> Ticket:
     return Ticket(masks, rewind, dense, before, before_masks, job.variant.scope, job.heads, job.block)
 
 
-def small_shape(job: Job, masks: Masks) -> Shape:
-    """The shape of the control `small`: it takes the bits of the ticket, whose masks are those of a ticket file."""
+def small_shape(job: Job, masks: Masks) -> tuple[Shape, int]:
+    """The shape of the control `small`, and its bits: at most those of the ticket.
+
+    Both as in a ticket file before any tensor is coded (docs/format.md): what a code saves depends on the values.
+    """
     own, labels, variant = job.params.model, len(job.corpus.labels), job.variant
     bits = WEIGHT_BITS.get(variant.weights, 32)
     table = embedding_bits(variant, job.params.quantize) if variant.weights != "float" else 32
@@ -80,8 +87,7 @@ def small_shape(job: Job, masks: Masks) -> Shape:
     kept = sum(int(mask.sum()) for mask in masks.values())
     biases, stored = own.layers * (5 * own.width + own.hidden), 0
     if job.heads is None:
-        packed = (pack_mask(mask.numpy().ravel(), stored_bytes)[1] for mask in masks.values())
-        stored = sum(8 * stored_bytes(mask) for mask in packed)
+        stored = sum(8 * len(pack_mask(mask.numpy().ravel())[1]) for mask in masks.values())
     else:
         kept += labels * own.width
         sizes = sizes_of(units_of(masks, job.heads))
@@ -90,4 +96,5 @@ def small_shape(job: Job, masks: Masks) -> Shape:
         )
     budget = own.width * rows + bits * kept + 32 * (biases + labels) + stored
     width, hidden = small_size(budget, count, own.heads, own.width, own.hidden)
-    return Shape(width=width, layers=own.layers, heads=own.heads, hidden=hidden, dropout=own.dropout)
+    shape = Shape(width=width, layers=own.layers, heads=own.heads, hidden=hidden, dropout=own.dropout)
+    return shape, count(width, hidden)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from integer_tickets.blocks import WEIGHT_NAMES, own_bits
+from integer_tickets.blocks import SUPERMASKS, WEIGHT_NAMES, Shape, own_bits
 from integer_tickets.data.batches import Split, pad
 from integer_tickets.files import read_json
 from integer_tickets.model.quantized import QuantizedTransformer
@@ -26,6 +26,7 @@ from integer_tickets.seeds import generator
 from integer_tickets.training.loop import train
 from integer_tickets.training.state import fresh_state
 from stages.models import DATA, LESSONS, build, ladder_schedule, prepare_torch
+from stages.supermask import supermask_shape
 
 STEPS, WARM = 8, 3
 ITEM = 3.0  # seconds that starting and ending an item takes beside its trainings
@@ -33,13 +34,17 @@ ITEM = 3.0  # seconds that starting and ending an item takes beside its training
 
 @dataclass(frozen=True)
 class Work:
-    """Trainings of one kind that an item makes: weights as in params, `passes` over the train text in each."""
+    """Trainings of one kind that an item makes: weights as in params, `passes` over the train text in all of them.
+
+    shape: where it is not that of the model.
+    """
 
     attention: str
     weights: str
     trainings: int
     passes: int
     batch: int
+    shape: Shape | None = None
 
 
 def main() -> None:
@@ -49,27 +54,31 @@ def main() -> None:
     trainings, passes = (sum(getattr(work, what) for work in works) for what in ("trainings", "passes"))
     if trainings:
         said = _estimate(params, works, len(commands), jobs)
-        print(f"{trainings} trainings, {passes} passes over the train text{said}")
+        print(f"{trainings} trainings, {passes} passes over the train text{said}, less where the cache has some")
 
 
 def work_of(command: str, params: Params) -> Iterator[Work]:
     """The trainings of one item, by the command that runs it."""
     stage, *words = command.partition(" stages ")[2].split()
     parser = ArgumentParser()
-    for name in ("attention", "variant", "levels"):
+    for name in ("attention", "variant", "levels", "level", "kind"):
         parser.add_argument(f"--{name}", default="")
     own = parser.parse_known_args(words)[0]
     batch = params.train.batch
     if stage == "teacher":
-        yield Work("softmax", "float", 1, params.teacher.epochs, batch)
+        yield Work("softmax", "float", 1, params.teacher.epochs, batch, params.teacher)
+    if stage == "adopt":
+        yield Work(own.attention, "float", 1, params.adopt.epochs, params.adopt.batch)
     if stage == "supermask":
-        yield Work(own.attention, "float", 1, params.supermask.epochs, batch)
+        shape = supermask_shape(params)
+        yield Work(own.attention, WEIGHT_NAMES[SUPERMASKS[own.kind]], 1, params.supermask.epochs, batch, shape)
     if not own.variant:
         return
     variant = params.variants[own.variant]
     epochs = variant.epochs or params.train.epochs
     if stage in ("train_dense", "controls", "transfer", "connectivity"):
-        yield Work(own.attention, variant.weights, 1, epochs, batch)
+        passes = epochs * (int(own.level) + 1) if own.kind == "longer" else epochs
+        yield Work(own.attention, variant.weights, 1, passes, batch)
     if stage == "prune_rewind":
         first, last = map(int, own.levels.split("-"))
         yield Work(own.attention, variant.weights, last - first + 1, (last - first + 1) * epochs, batch)
@@ -94,21 +103,22 @@ def _estimate(params: Params, works: Iterable[Work], items: int, jobs: int) -> s
     length, pace = max(1, min(round(length), params.tokenizer.positions)), {}
     seconds = ITEM * items
     for work in works:
-        key = work.attention, work.weights, work.batch
+        key = work.attention, work.weights, work.batch, work.shape
         if key not in pace:
             pace[key] = seconds_a_step(params, *key, length)
         seconds += pace[key] * work.passes * rows / work.batch
     minutes = max(1, round(seconds / min(jobs, items) / 60))
-    return f", about {minutes} minute{'s' if minutes > 1 else ''}"
+    about = "more than" if params.teacher.pretrained else "about"  # its own steps are not among those measured
+    return f", {about} {minutes} minute{'s' if minutes > 1 else ''}"
 
 
-def seconds_a_step(params: Params, attention: str, weights: str, batch: int, length: int) -> float:
+def seconds_a_step(params: Params, attention: str, weights: str, batch: int, shape: Shape | None, length: int) -> float:
     """Of training on sentences of that many tokens."""
     prepare_torch(params, trains=False)
     tokenizer = SimpleNamespace(size=params.tokenizer.size, positions=params.tokenizer.positions)
     corpus: Any = SimpleNamespace(tokenizer=tokenizer, labels=("no", "yes"))
     variant = next((name for name, own in params.variants.items() if own.weights == weights), params.grid.variants[0])
-    model = build(params, corpus, attention, weights, variant)
+    model = build(params, corpus, attention, weights, variant, shape)
     initialise(model, generator("cost"))
     rows = (STEPS + 1) * batch
     ids = generator("cost", 1).integers(3, tokenizer.size, rows * length).astype(np.int32)

@@ -20,10 +20,12 @@ def fit(
     mask_from: str = "",
     schedule: Schedule | None = None,
     whole: bool = False,
+    bits: int | None = None,
 ) -> Result:
     """Train a model from `start` and write it to `folder`; unfinished work is kept in `run`.
 
-    masks: what lives, all of it where the model is `whole`: that of dense models, which no mask holds down.
+    masks: what lives, all of it where the model is `whole`: that of dense models, which no mask holds down. bits: of a
+    model that was planned to take so many.
     """
     item, corpus = job.item, job.corpus
     model, zeros = job.model({} if whole else masks, job.variant.weights), {} if whole else job.zeros(masks)
@@ -33,7 +35,7 @@ def fit(
     )  # fmt: skip
     info = describe(
         item, job.params, role=role, level=level, masks=masks, weights=job.variant.weights, result=result,
-        parameters=count_parameters(model), mask_from=mask_from,
+        parameters=count_parameters(model), mask_from=mask_from, bits=bits,
     )  # fmt: skip
     write_float_model(folder, model, masks, result, info, corpus)
     return result

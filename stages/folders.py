@@ -14,7 +14,7 @@ from integer_tickets.data.corpus import Corpus
 from integer_tickets.files import read_json, write_json, write_text
 from integer_tickets.model.transformer import Transformer
 from integer_tickets.params import Params
-from integer_tickets.tickets.controls import FROM_STEP_0
+from integer_tickets.tickets.controls import FROM_STEP_0, MASKLESS
 from integer_tickets.tickets.masks import density
 from integer_tickets.training import processes
 from integer_tickets.training.loop import Result, predict
@@ -41,10 +41,11 @@ def describe(
     parameters: int,
     mask_from: str = "",
     distilled: bool = False,
+    bits: int | None = None,
 ) -> dict[str, Any]:
-    """What info.json says of a model."""
+    """What info.json says of a model; bits: those it was planned to take, where it was."""
     variant = params.variants.get(item.variant)  # the teacher has none
-    return {
+    return ({} if bits is None else {"planned_bits": bits}) | {
         "role": role,
         "attention": item.attention,
         "variant": item.variant,
@@ -53,7 +54,7 @@ def describe(
         "density": round(density(masks), 6) if masks else 1.0,
         "pattern": variant.pattern if variant else "weight",
         "weights": weights,
-        "rewind": 0 if variant is None or role in ("dense", *FROM_STEP_0, "small") else variant.rewind,
+        "rewind": 0 if variant is None or role in ("dense", *FROM_STEP_0, *MASKLESS) else variant.rewind,
         "mask_from": mask_from,
         "distilled": distilled,
         "selected_epoch": result.epoch,

@@ -69,6 +69,7 @@ class Job:
     corpus: Corpus
     work: Path  # unfinished work; `work / "out"` becomes the item's output
     shape: Shape | None = None  # where it is not that of the model
+    passes: int = 1  # how many times as many epochs as the variant has
 
     @property
     def heads(self) -> int | None:
@@ -94,7 +95,7 @@ class Job:
     def schedule(self) -> Schedule:
         """Of dense models, tickets and controls."""
         schedule = ladder_schedule(self.params, self.item.seed)
-        return replace(schedule, epochs=self.variant.epochs or schedule.epochs)
+        return replace(schedule, epochs=self.passes * (self.variant.epochs or schedule.epochs))
 
     def zeros(self, masks: Masks) -> Masks:
         """The masks under which a model holds zeros: none where what is pruned is not in it."""

@@ -3,10 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
-from integer_tickets.blocks import SUPERMASKS, WEIGHT_NAMES
+from integer_tickets.blocks import SUPERMASKS, WEIGHT_NAMES, Shape
 from integer_tickets.data.corpus import load_corpus
 from integer_tickets.model.supermask import Supermask
-from integer_tickets.params import load_params
+from integer_tickets.params import Params, load_params
 from integer_tickets.training.loop import train
 from integer_tickets.training.state import fresh_state
 from stages.folders import describe, finish
@@ -42,9 +42,7 @@ def main() -> None:
     lessons = Path(params.train.lessons)
     work = work_folder("supermask", f"{item.attention}-{item.kind}-{item.seed}", settings, [lessons, *BESIDE])
     corpus = load_corpus(DATA, lessons)
-    hidden = max(4, own.width * params.model.hidden // params.model.width)
-    shape = params.model.model_copy(update={"width": own.width, "hidden": hidden, "dropout": 0.0})
-    arguments = shape_arguments(params, corpus, item.attention, shape)
+    arguments = shape_arguments(params, corpus, item.attention, supermask_shape(params))
     model = Supermask(kind=item.kind, keep=own.keep, seed=item.seed, **arguments).to(params.runtime.device)
     model.calibrate(calibration(corpus, params), HEADROOM)
     schedule = ladder_schedule(params, item.seed)
@@ -64,3 +62,10 @@ def main() -> None:
     logits = write_network(work / "out" / "ticket.safetensors", model, masks, provenance, corpus)
     finish(work / "out", logits, result.history, {**info, "seed_and_mask_bits": SEED_BITS + places})
     publish(work, CONTROLS / item.name / item.kind)
+
+
+def supermask_shape(params: Params) -> Shape:
+    """That of the model in another width, all else in proportion, without dropout."""
+    width = params.supermask.width
+    hidden = max(4, width * params.model.hidden // params.model.width)
+    return params.model.model_copy(update={"width": width, "hidden": hidden, "dropout": 0.0})

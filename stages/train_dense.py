@@ -26,15 +26,19 @@ def inputs(item: Item, params: Params) -> list[Path]:
 
 def main() -> None:
     job = begin("train_dense", inputs, ["train"])
-    prior = job.params.train.prior
-    start, found = prior_point(job, Path(prior)) if prior else (rewind_point(job), {})
+    start, masks, whole = beginning(job, job.work)
     save_state(job.work / "out" / "rewind.safetensors", start)
-    model = job.model({})
-    prunable = linear_names(model, job.variant.embedding) if job.heads is None else structured_names(model)
-    masks = dense_masks(start.weights, prunable) | found
-    whole = not found
     fit(job, start, masks, job.work / "out" / level_name(0), job.work / "run", role="dense", level=0, whole=whole)
     publish(job.work, job.item.ladder("dense"))
+
+
+def beginning(job: Job, work: Path) -> tuple[State, Masks, bool]:
+    """The rewind point of a dense model, what is prunable in it, and whether it is whole: a prior has a mask."""
+    prior = job.params.train.prior
+    start, found = prior_point(job, Path(prior)) if prior else (rewind_point(job, work), {})
+    model = job.model({})
+    prunable = linear_names(model, job.variant.embedding) if job.heads is None else structured_names(model)
+    return start, dense_masks(start.weights, prunable) | found, not found
 
 
 def prior_point(job: Job, folder: Path) -> tuple[State, Masks]:
@@ -48,13 +52,13 @@ def prior_point(job: Job, folder: Path) -> tuple[State, Masks]:
     return fresh_state(model), masks
 
 
-def rewind_point(job: Job) -> State:
+def rewind_point(job: Job, work: Path) -> State:
     """Weights, moments, step (and grids) after the variant's first steps, trained from drawn or adopted weights."""
     model, adopted = job.model({}), job.params.train.start == str(ADOPTED)
     initialise(model, generator("initial", job.item.seed))
     if adopted:
         model.load_state_dict(read_float_model(ADOPTED / job.item.attention)[0])
-    return early_steps(fresh_state(model), {}, job, job.work)
+    return early_steps(fresh_state(model), {}, job, work)
 
 
 def early_steps(start: State, masks: Masks, job: Job, work: Path) -> State:

@@ -221,7 +221,8 @@ class Prune(Block):
 
 
 Kind = Literal[
-    "reinit", "redrawn", "signs", "shuffled", "random", "oneshot", "inverted", "lr_rewind", "finetune", "small"
+    "reinit", "redrawn", "signs", "shuffled", "random", "oneshot", "inverted", "lr_rewind", "finetune", "small",
+    "longer",
 ]  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from integer_tickets.blocks import Evaluate
+from integer_tickets.evaluation.answers import BASELINE
 from integer_tickets.evaluation.collect import Configuration, Entry, Model, expected, result_rows
 from integer_tickets.evaluation.comparisons import BAG_OF_WORDS, FAMILIES, declared
 from integer_tickets.evaluation.overlaps import Place, load_masks, overlap, overlap_rows, save_masks
@@ -95,6 +96,14 @@ def test_comparisons_are_corrected_within_their_family():
     row = next(row for row in comparison_rows(alone, "test", PARAMS) if row["family"] == "pruning")
     same = next(other for other in rows if (other["a"], other["b"]) == (row["a"], row["b"]))
     assert all(row[key] == same[key] for key in ("difference", "low", "high", "p"))  # whatever else is compared
+
+
+def test_models_that_share_no_seed_are_not_compared():
+    known = configurations()
+    right = {one: {0: np.ones(9, bool)} if one.attention == "softmax" else {1: np.zeros(9, bool)} for one in known}
+    right[BAG_OF_WORDS] = {BASELINE: np.ones(9, bool)}
+    families = Counter(row["family"] for row in comparison_rows(right, "test", PARAMS))
+    assert families["attention"] == 0 and families["pruning"] == 6 and families["bag of words"] == 6
 
 
 def test_summary_has_mean_and_deviation_over_seeds():

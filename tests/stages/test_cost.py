@@ -31,15 +31,23 @@ def params():
         ("exec $LAUNCH python -m stages teacher", [("softmax", "float", 1, 6)]),
         (
             "exec $LAUNCH python -m stages supermask --attention softmax --kind signs --seed 0",
-            [("softmax", "float", 1, 6)],
+            [("softmax", "ternary", 1, 6)],
         ),
+        ("exec $LAUNCH python -m stages adopt --attention softmax", [("softmax", "float", 1, 1)]),
         (f"exec $LAUNCH python -m stages train_dense {ITEM.format('float')}", [("inhibitor", "float", 1, 3)]),
         (f"exec $LAUNCH python -m stages train_dense {ITEM.format('int8')}", [("inhibitor", "int8", 1, 5)]),
         (
             f"exec $LAUNCH python -m stages prune_rewind {ITEM.format('int8')} --segment upper --levels 1-3",
             [("inhibitor", "int8", 3, 15)],
         ),
-        (f"exec $LAUNCH python -m stages controls {ITEM.format('float')} --level 4", [("inhibitor", "float", 1, 3)]),
+        (
+            f"exec $LAUNCH python -m stages controls {ITEM.format('float')} --level 4 --kind small",
+            [("inhibitor", "float", 1, 3)],
+        ),
+        (
+            f"exec $LAUNCH python -m stages controls {ITEM.format('float')} --level 4 --kind longer",
+            [("inhibitor", "float", 1, 15)],
+        ),
         (
             f"exec $LAUNCH python -m stages quantize {ITEM.format('float')} --level 4",
             [("inhibitor", "int8", 1, 1), ("inhibitor", "int4", 1, 1)],
@@ -61,7 +69,8 @@ def test_it_is_said_in_one_line(params, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(commands)))
     cost.main()
     said = capsys.readouterr().out
-    assert re.fullmatch(r"2 trainings, 8 passes over the train text, about \d+ minutes?\n", said)
+    end = "less where the cache has some"
+    assert re.fullmatch(rf"2 trainings, 8 passes over the train text, about \d+ minutes?, {end}\n", said)
     monkeypatch.setattr(sys, "stdin", io.StringIO("exec python -m stages prepare\n"))
     cost.main()
     assert capsys.readouterr().out == ""

@@ -115,6 +115,29 @@ def sizes(masks) -> list[LayerSize]:
 
 
 @pytest.mark.parametrize(("attention", "variant"), ITEMS)
+def test_the_longer_control_is_dense_and_has_the_epochs_of_the_whole_ladder(study, attention, variant):
+    item = f"{attention}-{variant}-0"
+    folder, dense = (
+        study / "artifacts" / where for where in (f"controls/{item}/level_2/longer", f"ladder/{item}/dense")
+    )
+    epochs = [len(pd.read_csv(one / "history.csv")) for one in (folder, dense / "level_0")]
+    assert epochs[0] == 3 * epochs[1]  # dense and two levels
+    info = read_json(folder / "info.json")
+    assert info["density"] == 1 and info["rewind"] == 0 and info["mask_from"] == ""
+    assert info["parameters"] == read_json(dense / "level_0" / "info.json")["parameters"]
+
+
+@pytest.mark.parametrize(("attention", "variant"), ITEMS)
+def test_the_small_control_says_what_it_was_planned_to_take(study, attention, variant):
+    results = pd.read_csv(study / "artifacts" / "evaluation" / "results.csv")
+    own = results[(results["attention"] == attention) & (results["variant"] == variant) & (results["role"] == "small")]
+    info = read_json(study / "artifacts" / "controls" / f"{attention}-{variant}-0" / "level_2" / "small" / "info.json")
+    assert set(own["bits"]) == {info["planned_bits"]}
+    if variant == "structure":  # floats: 32 bits for each weight, but 8 at most for the tables
+        assert info["planned_bits"] <= 32 * info["parameters"]
+
+
+@pytest.mark.parametrize(("attention", "variant"), ITEMS)
 def test_models_hold_what_lives(study, attention, variant):
     item = f"{attention}-{variant}-0"
     ladder = study / "artifacts" / "ladder" / item

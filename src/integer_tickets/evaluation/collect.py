@@ -75,9 +75,10 @@ class Entry:
 class Model:
     """One trained model: its info.json, predicted classes (rows,) per split, bits of what is shipped, history rows.
 
-    bits: of the file of an integer network, but of a supermask those of its seed and mask; of a float model 32 for each
-    parameter that was not pruned, be it held as a zero (pattern weight) or no more in the model (structure); None for
-    the ladder of an integer variant, which ships as the integer networks made from it.
+    bits: of the file of an integer network, but of a supermask those of its seed and mask, of the control `small` those
+    it was planned to take; of a float model 32 for each parameter that was not pruned, be it held as a zero (pattern
+    weight) or no more in the model (structure); None for the rest of the ladder of an integer variant, which ships as
+    the integer networks made from it.
     """
 
     entry: Entry
@@ -225,8 +226,9 @@ def _tensors(path: Path) -> dict[str, Array]:
 
 def _bits(folder: Path, info: Mapping[str, Any]) -> int | None:
     ticket = folder / "ticket.safetensors"
-    if "seed_and_mask_bits" in info:
-        return int(info["seed_and_mask_bits"])
+    for planned in ("seed_and_mask_bits", "planned_bits"):
+        if planned in info:
+            return int(info[planned])
     if ticket.exists():
         return artefact_bits(ticket)
     if info["weights"] != "float":

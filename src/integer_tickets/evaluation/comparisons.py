@@ -23,6 +23,7 @@ FAMILIES = {
     "lr_rewind": "Does it gain from rewound weights, beside trained ones under the schedule rewound alone?",
     "finetune": "Does it gain from training again, beside trained weights that go on at a low rate?",
     "small": "Does it gain from sparsity, beside a dense model of as many bits?",
+    "longer": "Does it gain from pruning, beside the dense model trained for as long as its whole ladder?",
     "transfer": "Does the ticket gain from a mask of its own, beside one found elsewhere?",
     "transferred places": "Does a mask found elsewhere do better than the ticket's own, shuffled within each layer?",
     "transferred shares": "Does it do better than as many weights anywhere?",

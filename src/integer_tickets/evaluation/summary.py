@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from integer_tickets.blocks import Evaluate
+from integer_tickets.evaluation.answers import BASELINE
 from integer_tickets.evaluation.collect import Configuration, Model
 from integer_tickets.evaluation.comparisons import declared
 from integer_tickets.evaluation.metrics import Array, intervals
@@ -60,13 +61,16 @@ def comparison_rows(
 ) -> list[dict[str, Any]]:
     """Every declared comparison; `right` holds the right answers (rows,) of each configuration on `split` by seed.
 
-    Two models are compared over the seeds that both have; a baseline stands beside every seed.
+    Two models are compared over the seeds that both have, and not where they share none; a baseline stands beside every
+    seed.
     """
     rows, settings = [], params.evaluate
     for comparison in declared(right, params):
         a, b = comparison.a, comparison.b
         rng = generator("comparisons", settings.seed)
         seeds = sorted(right[a].keys() & right[b].keys())
+        if not seeds and BASELINE not in right[b]:
+            continue
         sides = [[right[side][seed] for seed in seeds or sorted(right[side])] for side in (a, b)]
         rules = settings.bootstrap, settings.confidence, settings.margin
         result = compare(np.stack(sides[0]), np.stack(sides[1]), *rules, rng)

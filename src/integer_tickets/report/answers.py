@@ -29,6 +29,7 @@ def answers(study: Study) -> Iterator[str]:
         ("What do 1x4 blocks cost?", partial(_verdicts, family="blocks")),
         ("What does removing heads, q/k pairs and neurons cost?", partial(_verdicts, family="structure")),
         ("How do tickets compare with a small dense network of equal bytes?", partial(_verdicts, family="small")),
+        ("And with the dense network trained for as long as the ladder?", partial(_verdicts, family="longer")),
     ):
         first, *rest = [*answer(study), ""]
         if first:

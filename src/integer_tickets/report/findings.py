@@ -20,6 +20,7 @@ CONTROLS = {
     "lr_rewind": "the trained weights under the ticket's mask, with the schedule alone rewound",
     "finetune": "the trained weights under the ticket's mask, trained on at a low constant rate",
     "small": "a dense model of as many bits, its mask counted",
+    "longer": "the dense model, trained for as many epochs as the ticket's whole ladder",
 }
 """What each kind of control is."""
 

@@ -2,7 +2,8 @@
 
 A control that begins at step 0 trains the first steps, too, under its mask (Frankle et al. 2019); `redrawn`, a rewind
 point of other initial weights under the ticket's masks, is made by the stage. All have the ticket's number of weights,
-but for `random`, `oneshot` and `inverted` of structure, which have at most the share of weights that the ticket has.
+but for `random`, `oneshot` and `inverted` of structure, which have at most the share of weights that the ticket has
+(`inverted` in the attention and in the neurons of each layer), and for two dense models.
 """
 
 from collections.abc import Callable, Mapping
@@ -119,6 +120,8 @@ CONTROLS: dict[str, Control] = {
     "finetune": trained,
 }
 FROM_STEP_0 = ("reinit", "signs")
+MASKLESS = ("small", "longer")
+"""Dense models, which the stage makes as well: a smaller one, and one that is trained for longer."""
 
 
 def _most_important(ticket: Ticket, weights: Weights, scales: Mapping[str, float], scope: str) -> Masks:
