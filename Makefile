@@ -1,7 +1,8 @@
 # Integer Tickets
 #
 #   make repro                        set up, run the pipeline, show the results
-#   make study NAME=sst2 [DATA=...]   run presets/sst2.yaml beside the default run; SET="grid.seeds=[0]": a part of it
+#   make study NAME=sst2 [DATA=...]   run presets/sst2.yaml beside the default run; SET="grid.seeds=[0]": a part of it;
+#                                     RUN=int8: that part of a preset that is run in parts
 #   make test                         lint, types, tests
 #   make setup                        only set up .venv (the others do it when needed)
 #   make fuzz                         every engine on 100,000 random sentences, into reports/fuzz.txt
@@ -48,7 +49,8 @@ repro: $(STAMP)
 
 study: $(STAMP)
 	@test -n "$(NAME)" || { echo "make study: name a preset, as in make study NAME=sst2" >&2; exit 2; }
-	.venv/bin/python -m stages.study $(NAME) $(if $(DATA),--data "$(DATA)") $(if $(SET),--set "$(SET)")
+	.venv/bin/python -m stages.study $(NAME) $(if $(RUN),--run $(RUN)) $(if $(DATA),--data "$(DATA)") \
+	  $(if $(SET),--set "$(SET)")
 
 test: $(STAMP)
 	.venv/bin/ruff check .

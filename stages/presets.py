@@ -1,4 +1,4 @@
-"""Presets: the parameters of params.yaml with the differences of a file in presets/ and of the command line."""
+"""Presets: params.yaml with the differences of a file in presets/, of a part that it names and of the command line."""
 
 from pathlib import Path
 from typing import Any
@@ -12,24 +12,52 @@ ROOT = Path(__file__).resolve().parent.parent
 PRESETS = ROOT / "presets"
 
 
-def with_preset(name: str, settings: list[str]) -> dict[str, Any]:
-    """params.yaml, the differences of a preset over it, and over both what the command line says."""
+def with_preset(name: str, settings: list[str], run: str = "") -> dict[str, Any]:
+    """params.yaml, the differences of a preset over it, of a run over both, and over all what the command line says.
+
+    A study that is made in parts has them under `parts` in its preset; `run` is the name of one, with _N for the seed N
+    alone. UserError where it is none and the command line does not say what else it is.
+    """
     preset = PRESETS / f"{name}.yaml"
     if not preset.exists():
         raise UserError(f"{preset.relative_to(ROOT)}: no such preset")
-    values = merge(_read(ROOT / "params.yaml"), _read(preset))
+    differences = _read(preset)
+    parts = differences.pop("parts", {})
+    values = merge(_read(ROOT / "params.yaml"), differences)
+    if run:
+        part, _, seed = run.rpartition("_")
+        if run in parts:
+            values = merge(values, parts[run])
+        elif part in parts and seed.isdecimal():
+            values = merge(merge(values, parts[part]), {"grid": {"seeds": [int(seed)]}})
+        elif not settings:
+            raise UserError(f"--run {run}: {_parts(preset, parts)}")
     for setting in settings:
-        parts, sign, text = setting.partition("=")
+        path, sign, text = setting.partition("=")
         try:
             change = yaml.safe_load(text)
         except yaml.YAMLError:
             sign = ""
         if not sign:
             raise UserError(f"--set {setting}: expected NAME=VALUE, as in grid.seeds=[0]")
-        for part in reversed(parts.split(".")):
-            change = {part: change}
+        for block in reversed(path.split(".")):
+            change = {block: change}
         values = merge(values, change)
     return values
+
+
+def whole(name: str) -> None:
+    """UserError where a preset is run in parts: all of it at once is no part."""
+    preset = PRESETS / f"{name}.yaml"
+    parts = _read(preset).get("parts") if preset.exists() else None
+    if parts:
+        raise UserError(f"{name}: {_parts(preset, parts)}; name one, as in --run {next(iter(parts))}")
+
+
+def _parts(preset: Path, parts: dict[str, Any]) -> str:
+    if not parts:
+        return f"{preset.relative_to(ROOT)} has no parts"
+    return f"the parts of {preset.relative_to(ROOT)} are {', '.join(parts)} (PART_N: of seed N alone)"
 
 
 def _read(path: Path) -> dict[str, Any]:

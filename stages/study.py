@@ -2,7 +2,7 @@
 
 It works in a checkout of its own, `.study/NAME`, that shares the cache; params, lock, results and report are copied to
 `reports/studies/NAME` (or --out). With --run a part of a long study is kept in `reports/studies/NAME/runs/RUN`, with
-its answers, and all runs that are there are judged as one.
+its answers and lock, and all runs that are there are judged as one. A checkout begins with the locks that are kept.
 """
 
 import argparse
@@ -22,11 +22,12 @@ from integer_tickets.files import replacing, write_text
 from integer_tickets.params import parse_params
 from integer_tickets.report.study import MEASURED
 from stages.judge import judge
-from stages.presets import PRESETS, ROOT, with_preset
+from stages.presets import PRESETS, ROOT, whole, with_preset
 from stages.run import JOBS
 
 KEPT = ("params.yaml", "dvc.lock")
 RUN = ("answers.npz", "answers.json", "masks.npz", "lines.csv", "zeros.csv")
+LOCK = "dvc.lock.gz"  # of a run
 
 
 def main() -> None:
@@ -39,17 +40,27 @@ def main() -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter, as in --set grid.seeds=[0]"
     )
-    parser.add_argument("--run", help="a name for this part of a study (with --set): keep it, judge all parts as one")
+    parser.add_argument(
+        "--run",
+        metavar="PART",
+        help="keep this part of a study and judge all parts as one: one of those that the preset names, PART_N for the "
+        "seed N of it alone, or with --set any name",
+    )
+    parser.add_argument("--pull", action="store_true", help="first get from the DVC remote what others have pushed")
     parser.add_argument("-j", "--jobs", type=int, default=2, choices=range(1, 65), metavar="N", help=JOBS)
     parser.add_argument("targets", nargs="*", help="stages to run (default: all)")
     arguments = parser.parse_intermixed_args()
     try:
-        values = with_preset(arguments.name, arguments.set)
+        if not arguments.run:
+            whole(arguments.name)
+        values = with_preset(arguments.name, arguments.set, arguments.run or "")
         checkout = ROOT / ".study" / arguments.name
+        out = arguments.out or ROOT / "reports" / "studies" / arguments.name
+        if not (arguments.targets or arguments.run):
+            check_replaceable(out)
         work(checkout, values, arguments)
         if arguments.targets:
             return
-        out = arguments.out or ROOT / "reports" / "studies" / arguments.name
         if arguments.run:
             copy_run(checkout, out / "runs" / arguments.run)
             judge(parse_params(with_preset(arguments.name, []), arguments.name), out)
@@ -65,6 +76,9 @@ def work(checkout: Path, values: dict[str, Any], arguments: argparse.Namespace) 
     check_out(checkout)
     write_text(checkout / "params.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
     place_data(params.data, arguments.data, checkout)
+    if arguments.pull:
+        print("pulling what the remote has", flush=True)
+        _run([sys.executable, "-m", "dvc", "pull", "--quiet", "--allow-missing"], cwd=checkout)
     environment = {**os.environ, "PYTHONPATH": f"{checkout}{os.pathsep}{checkout / 'src'}"}
     command = [sys.executable, "-m", "stages", "run", "-j", str(arguments.jobs), *arguments.targets]
     if subprocess.run(command, cwd=checkout, env=environment).returncode:
@@ -91,12 +105,33 @@ def check_out(checkout: Path) -> None:
         shutil.rmtree(checkout / "reports", ignore_errors=True)
         (checkout / "dvc.lock").unlink(missing_ok=True)
         (checkout / "reports").mkdir()
-        for name, folder in (("dvc.lock", "."), ("timings.json", "reports"), ("timings.md", "reports")):
+        for name in ("timings.json", "timings.md"):
             if (earlier / name).exists():
-                shutil.copy2(earlier / name, checkout / folder / name)
+                shutil.copy2(earlier / name, checkout / "reports" / name)
+        place_lock(earlier, checkout / "dvc.lock")
         (checkout / ".study-began").touch()
     cache = str(ROOT / ".dvc" / "cache")
     _run([sys.executable, "-m", "dvc", "cache", "dir", "-q", "--local", cache], cwd=checkout)
+
+
+def place_lock(study: Path, path: Path) -> None:
+    """The lock of a study: that of the whole, or what those of its runs hold, any of which can then be gone on with."""
+    if (study / "dvc.lock").exists():
+        shutil.copy2(study / "dvc.lock", path)
+        return
+    locked: dict[str, Any] = {"schema": "2.0", "stages": {}}
+    for run in sorted(study.glob(f"runs/*/{LOCK}")):
+        locked["stages"] |= yaml.safe_load(gzip.decompress(run.read_bytes()))["stages"]
+    if locked["stages"]:
+        write_text(path, yaml.safe_dump(locked, sort_keys=False, allow_unicode=True))
+
+
+def check_replaceable(out: Path) -> None:
+    """UserError where results would replace the runs of a study, or a folder that is no study."""
+    if (out / "runs").exists():
+        raise UserError(f"{out / 'runs'} holds parts of this study: add one with --run, or name another folder, --out")
+    if out.exists() and any(out.iterdir()) and not (out / "params.yaml").exists():
+        raise UserError(f"{out} is not empty and holds no study; name another folder")
 
 
 def _files(top: Path) -> set[str]:
@@ -160,6 +195,7 @@ def copy_run(checkout: Path, out: Path) -> None:
             (new / f"{name}.csv.gz").write_bytes(packed)
         shutil.copy2(checkout / "artifacts" / "data" / "statistics.json", new / "statistics.json")
         shutil.copy2(checkout / "params.yaml", new / "params.yaml")
+        (new / LOCK).write_bytes(gzip.compress((checkout / "dvc.lock").read_bytes(), mtime=0))
         shutil.rmtree(out, ignore_errors=True)
 
 

@@ -77,8 +77,11 @@ def test_the_repositorys_parameters_are_valid():
 @pytest.mark.parametrize("preset", sorted((ROOT / "presets").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_preset_is_valid_over_the_parameters(preset):
     differences = yaml.safe_load(preset.read_text(encoding="utf-8"))
+    parts = differences.pop("parts", {})
     params = parse_params(merge(VALUES, differences), preset.name)
     assert params != parse_params(VALUES)
+    for name, part in parts.items():
+        assert parse_params(merge(merge(VALUES, differences), part), f"{preset.name}: {name}") != params
 
 
 def test_merging_replaces_values_and_lists_and_keeps_the_rest():

@@ -130,10 +130,44 @@ def test_a_preset_replaces_what_it_names_and_nothing_else(monkeypatch, tmp_path)
             presets.with_preset("preset", [setting])
     preset.write_text("")
     assert presets.with_preset("preset", []) == {"a": {"x": 1, "y": [1, 2]}, "b": 3}
+    presets.whole("preset")
+    with pytest.raises(UserError, match=r"^--run part: preset.yaml has no parts$"):
+        presets.with_preset("preset", [], "part")
+    assert presets.with_preset("preset", ["b=4"], "anything")["b"] == 4
     for text, fault in (("a: [", "not valid YAML"), ("- a\n", "expected blocks of parameters")):
         preset.write_text(text)
         with pytest.raises(UserError, match=f"^preset.yaml: {fault}"):
             presets.with_preset("preset", [])
+
+
+def test_a_part_of_a_preset_and_one_seed_of_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(presets, "ROOT", tmp_path)
+    monkeypatch.setattr(presets, "PRESETS", tmp_path)
+    (tmp_path / "params.yaml").write_text("grid: {seeds: [0, 1], variants: [a, b]}\n")
+    (tmp_path / "preset.yaml").write_text(
+        "parts: {b: {grid: {variants: [b]}}, b_3: {grid: {variants: [c], seeds: [3]}}}\n"
+    )
+    assert presets.with_preset("preset", []) == {"grid": {"seeds": [0, 1], "variants": ["a", "b"]}}
+    assert presets.with_preset("preset", [], "b") == {"grid": {"seeds": [0, 1], "variants": ["b"]}}
+    assert presets.with_preset("preset", [], "b_12") == {"grid": {"seeds": [12], "variants": ["b"]}}
+    assert presets.with_preset("preset", [], "b_3") == {"grid": {"seeds": [3], "variants": ["c"]}}  # named as it is
+    assert presets.with_preset("preset", ["grid.seeds=[5]"], "b_12")["grid"]["seeds"] == [5]
+    for run in ("c", "b_", "b_x", "a_1"):
+        with pytest.raises(UserError, match=rf"^--run {run}: the parts of preset.yaml are b, b_3 \(PART_N"):
+            presets.with_preset("preset", [], run)
+    with pytest.raises(UserError, match=r"^preset: the parts of preset.yaml are b, b_3 .*; name one, as in --run b$"):
+        presets.whole("preset")
+
+
+def test_results_of_a_study_replace_neither_its_runs_nor_what_is_none(tmp_path):
+    study.check_replaceable(tmp_path / "new")
+    (tmp_path / "runs" / "int8").mkdir(parents=True)
+    with pytest.raises(UserError, match="runs holds parts of this study"):
+        study.check_replaceable(tmp_path)
+    with pytest.raises(UserError, match="is not empty and holds no study"):
+        study.check_replaceable(tmp_path / "runs")
+    (tmp_path / "runs" / "params.yaml").touch()
+    study.check_replaceable(tmp_path / "runs")
 
 
 def data_settings(**changes: str) -> Data:

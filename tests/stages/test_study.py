@@ -21,6 +21,8 @@ def project(finished: Checkout, tmp_path) -> tuple[Checkout, Any]:
     """A copy with a preset that reads files, and a folder of them."""
     made = finished.copy(tmp_path / "copy")
     preset: dict[str, Any] = {**ONE, "data": {"source": "files", "name": "words"}}
+    parts = {"parts": {"inhibitor": {"grid": {"attentions": ["inhibitor"]}}}}
+    (made.root / "presets" / "parts.yaml").write_text(yaml.safe_dump({"language": {"seed": 3}, **parts}))
     (made.root / "presets" / "words.yaml").write_text(yaml.safe_dump(preset))
     data = tmp_path / "data"
     data.mkdir()
@@ -52,3 +54,21 @@ def test_a_study_in_parts_and_on_other_data(project):
     assert not (made.root / ".study" / "words" / "src" / "integer_tickets" / "extra.py").exists()
     assert (out / "results.csv").read_text() != first
     assert yaml.safe_load((out / "params.yaml").read_text())["evaluate"]["bootstrap"] == 100
+
+
+def test_a_part_of_a_study_is_gone_on_with_in_a_clone_that_pulled_it(project, tmp_path):
+    made, _ = project
+    made.dvc("remote", "add", "--default", "storage", tmp_path / "storage")
+    part = ["stages.study", "parts", "--run", "inhibitor_0"]
+    refused = made.python("stages.study", "parts", check=False)
+    assert refused.returncode == 1 and "parts.yaml are inhibitor (PART_N" in refused.stderr
+    assert "items to run" in made.python(*part).stdout
+    runs = made.root / "reports" / "studies" / "parts" / "runs"
+    assert (runs.parent / "report.md").exists() and (runs / "inhibitor_0" / "dvc.lock.gz").exists()
+    made.python("dvc", "--cd", ".study/parts", "push")
+    made.commit("A part of a study")
+    copied = made.clone(tmp_path / "clone")
+    done = copied.python(*part, "--pull")
+    assert "items to run" not in done.stdout
+    answers = runs.relative_to(made.root) / "inhibitor_0" / "answers.npz"
+    assert (copied.root / answers).read_bytes() == (made.root / answers).read_bytes()
