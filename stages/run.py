@@ -46,6 +46,8 @@ def main() -> None:
     parser.add_argument("targets", nargs="*", help="stages or items and what they need (default: all)")
     arguments = parser.parse_intermixed_args()
     begin = time.monotonic()
+    # Stages call `python`: let it be this one, whether or not its environment is activated.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     try:
         load_params()  # a fault in params.yaml is said once, before anything starts
         # First of all the hashes of the code: they tell which items a change of code concerns at all.
@@ -55,8 +57,6 @@ def main() -> None:
         raise SystemExit(f"run: {error}") from None
     except subprocess.CalledProcessError as error:  # DVC has said why
         raise SystemExit(error.returncode) from None
-    # Stages call `python`: let it be this one, whether or not its environment is activated.
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     if waiting:
         said = [f"{len(waiting)} items to run, {arguments.jobs} at a time", *cost(waiting, commands, arguments.jobs)]
         print(": ".join(said), flush=True)

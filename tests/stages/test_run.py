@@ -1,4 +1,8 @@
-"""The parallel runner: which item goes first."""
+"""The parallel runner: which item goes first, and which `python` an item calls."""
+
+import os
+import shutil
+import sys
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,3 +20,11 @@ def test_an_item_is_farther_than_what_waits_for_it(graph):
     needs = {str(i): {str(j) for j in before if j < i} for i, before in enumerate(graph)}
     far = distances(needs)
     assert all(far[needed] > far[name] for name in needs for needed in needs[name])
+
+
+def test_items_run_in_the_environment_of_the_runner_be_it_activated_or_not(finished, tmp_path):
+    copied = finished.copy(tmp_path / "copy")
+    with (copied.root / "stages" / "work.py").open("a") as file:
+        file.write("# something else\n")
+    others = [part for part in os.environ["PATH"].split(os.pathsep) if shutil.which("git", path=part)]
+    copied.run(sys.executable, "-m", "stages", "run", "sources", PATH=os.pathsep.join(others))
