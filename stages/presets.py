@@ -18,11 +18,7 @@ def with_preset(name: str, settings: list[str], run: str = "") -> dict[str, Any]
     A study that is made in parts has them under `parts` in its preset; `run` is the name of one, with _N for the seed N
     alone. UserError where it is none and the command line does not say what else it is.
     """
-    preset = PRESETS / f"{name}.yaml"
-    if not preset.exists():
-        raise UserError(f"{preset.relative_to(ROOT)}: no such preset")
-    differences = _read(preset)
-    parts = differences.pop("parts", {})
+    differences, parts = _preset(name)
     values = merge(_read(ROOT / "params.yaml"), differences)
     if run:
         part, _, seed = run.rpartition("_")
@@ -31,7 +27,7 @@ def with_preset(name: str, settings: list[str], run: str = "") -> dict[str, Any]
         elif part in parts and seed.isdecimal():
             values = merge(merge(values, parts[part]), {"grid": {"seeds": [int(seed)]}})
         elif not settings:
-            raise UserError(f"--run {run}: {_parts(preset, parts)}")
+            raise UserError(f"--run {run}: {_named(name, parts)}")
     for setting in settings:
         path, sign, text = setting.partition("=")
         try:
@@ -48,16 +44,25 @@ def with_preset(name: str, settings: list[str], run: str = "") -> dict[str, Any]
 
 def whole(name: str) -> None:
     """UserError where a preset is run in parts: all of it at once is no part."""
-    preset = PRESETS / f"{name}.yaml"
-    parts = _read(preset).get("parts") if preset.exists() else None
+    parts = _preset(name)[1]
     if parts:
-        raise UserError(f"{name}: {_parts(preset, parts)}; name one, as in --run {next(iter(parts))}")
+        raise UserError(f"{name}: {_named(name, parts)}; name one, as in --run {next(iter(parts))}")
 
 
-def _parts(preset: Path, parts: dict[str, Any]) -> str:
+def _preset(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The differences of a preset, and its parts by name. UserError where there is no such preset."""
+    preset = PRESETS / f"{name}.yaml"
+    if not preset.exists():
+        raise UserError(f"{preset.relative_to(ROOT)}: no such preset")
+    differences = _read(preset)
+    return differences, differences.pop("parts", {})
+
+
+def _named(name: str, parts: dict[str, Any]) -> str:
+    preset = (PRESETS / f"{name}.yaml").relative_to(ROOT)
     if not parts:
-        return f"{preset.relative_to(ROOT)} has no parts"
-    return f"the parts of {preset.relative_to(ROOT)} are {', '.join(parts)} (PART_N: of seed N alone)"
+        return f"{preset} has no parts"
+    return f"the parts of {preset} are {', '.join(parts)} (PART_N: of seed N alone)"
 
 
 def _read(path: Path) -> dict[str, Any]:
