@@ -36,7 +36,7 @@ ITEM = 3.0  # seconds that starting and ending an item takes beside its training
 class Work:
     """Trainings of one kind that an item makes: weights as in params, `passes` over the train text in all of them.
 
-    shape: where it is not that of the model.
+    shape: where it is not that of the model; taught: whether a pass is over all lessons.
     """
 
     attention: str
@@ -45,6 +45,7 @@ class Work:
     passes: int
     batch: int
     shape: Shape | None = None
+    taught: bool = False
 
 
 def main() -> None:
@@ -64,28 +65,30 @@ def work_of(command: str, params: Params) -> Iterator[Work]:
     for name in ("attention", "variant", "levels", "level", "kind"):
         parser.add_argument(f"--{name}", default="")
     own = parser.parse_known_args(words)[0]
-    batch = params.train.batch
+    batch, taught = params.train.batch, params.train.lessons == str(LESSONS)
     if stage == "teacher":
         yield Work("softmax", "float", 1, params.teacher.epochs, batch, params.teacher)
     if stage == "adopt":
-        yield Work(own.attention, "float", 1, params.adopt.epochs, params.adopt.batch)
+        yield Work(own.attention, "float", 1, params.adopt.epochs, params.adopt.batch, taught=True)
     if stage == "supermask":
         shape = supermask_shape(params)
-        yield Work(own.attention, WEIGHT_NAMES[SUPERMASKS[own.kind]], 1, params.supermask.epochs, batch, shape)
+        yield Work(own.attention, WEIGHT_NAMES[SUPERMASKS[own.kind]], 1, params.supermask.epochs, batch, shape, taught)
     if not own.variant:
         return
     variant = params.variants[own.variant]
     epochs = variant.epochs or params.train.epochs
     if stage in ("train_dense", "controls", "transfer", "connectivity"):
         passes = epochs * (int(own.level) + 1) if own.kind == "longer" else epochs
-        yield Work(own.attention, variant.weights, 1, passes, batch)
+        yield Work(own.attention, variant.weights, 1, passes, batch, taught=taught)
     if stage == "prune_rewind":
         first, last = map(int, own.levels.split("-"))
-        yield Work(own.attention, variant.weights, last - first + 1, (last - first + 1) * epochs, batch)
+        levels = last - first + 1
+        yield Work(own.attention, variant.weights, levels, levels * epochs, batch, taught=taught)
     for name, block in (("quantize", params.quantize), ("distill", params.distill)):
         if stage == name and (name == "distill" or variant.weights == "float"):
             for bits in own_bits(variant, block.bits):
-                yield Work(own.attention, WEIGHT_NAMES[bits], 1, block.epochs, block.batch)
+                lessons = taught or name == "distill"
+                yield Work(own.attention, WEIGHT_NAMES[bits], 1, block.epochs, block.batch, taught=lessons)
 
 
 def _estimate(params: Params, works: Iterable[Work], items: int, jobs: int) -> str:
@@ -95,9 +98,10 @@ def _estimate(params: Params, works: Iterable[Work], items: int, jobs: int) -> s
         prepared = read_json(statistics)
         found = prepared["splits"]["train"]
         rows, length = found["rows"], found["tokens"]["mean"]
-        rows += prepared["lessons"] if params.train.lessons == str(LESSONS) else 0
+        more = prepared["lessons"]
     elif params.data.source in ("builtin", "enumerable"):
         rows, length = params.language.train, params.tokenizer.positions / 2
+        more = params.lessons.augmented + min(params.lessons.unlabelled, params.language.unlabelled)
     else:
         return ""
     length, pace = max(1, min(round(length), params.tokenizer.positions)), {}
@@ -106,7 +110,7 @@ def _estimate(params: Params, works: Iterable[Work], items: int, jobs: int) -> s
         key = work.attention, work.weights, work.batch, work.shape
         if key not in pace:
             pace[key] = seconds_a_step(params, *key, length)
-        seconds += pace[key] * work.passes * rows / work.batch
+        seconds += pace[key] * work.passes * (rows + more * work.taught) / work.batch
     minutes = max(1, round(seconds / min(jobs, items) / 60))
     about = "more than" if params.teacher.pretrained else "about"  # its own steps are not among those measured
     return f", {about} {minutes} minute{'s' if minutes > 1 else ''}"

@@ -38,7 +38,15 @@ from integer_tickets.evaluation.collect import (
     stale,
 )
 from integer_tickets.evaluation.metrics import Array
-from integer_tickets.evaluation.overlaps import OVERLAP_COLUMNS, Place, Tickets, overlap_rows, save_masks
+from integer_tickets.evaluation.overlaps import (
+    DENSITY_COLUMNS,
+    OVERLAP_COLUMNS,
+    Place,
+    Tickets,
+    density_rows,
+    overlap_rows,
+    save_masks,
+)
 from integer_tickets.evaluation.summary import (
     COMPARISON_COLUMNS,
     best_final,
@@ -111,6 +119,7 @@ def main() -> None:
         tickets = tickets_of(groups)
         save_masks(out / "masks.npz", tickets)
         write_table(out / "overlaps.csv", overlap_rows(tickets), OVERLAP_COLUMNS)
+        write_table(out / "densities.csv", density_rows(tickets), DENSITY_COLUMNS)
         write_table(out / "lines.csv", (row for model in models for row in line_rows(model)), LINE_COLUMNS)
         write_table(out / "operations.csv", costs)
         write_table(out / "bits.csv", parts)

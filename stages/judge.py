@@ -1,6 +1,7 @@
 """Judge all runs of a study as one: `python -m stages.judge NAME`, into reports/studies/NAME."""
 
 import argparse
+import shutil
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -11,13 +12,14 @@ import yaml
 from integer_tickets.errors import UserError
 from integer_tickets.evaluation.answers import merged
 from integer_tickets.evaluation.collect import RESULT_COLUMNS
-from integer_tickets.evaluation.overlaps import OVERLAP_COLUMNS, load_masks, overlap_rows
+from integer_tickets.evaluation.overlaps import DENSITY_COLUMNS, OVERLAP_COLUMNS, density_rows, load_masks, overlap_rows
 from integer_tickets.evaluation.summary import COMPARISON_COLUMNS, comparison_rows
 from integer_tickets.files import read_json, write_text
 from integer_tickets.params import Params, merge, parse_params
 from integer_tickets.report import certificate_figures, layer_figures
-from integer_tickets.report.figures import of_tickets, save
+from integer_tickets.report.figures import save
 from integer_tickets.report.study import MEASURED, Study, read_table
+from integer_tickets.report.ticket_figures import of_tickets
 from integer_tickets.report.tickets import page
 from stages.evaluate import judged, right_answers, sizes_of, write_table
 from stages.presets import ROOT, with_preset
@@ -50,7 +52,7 @@ def judge(params: Params, folder: Path) -> None:
     runs = sorted(path for path in (folder / "runs").glob("*") if path.is_dir())
     own = {run.name: check(run / "params.yaml", params) for run in runs}
     narrow = [name for name, parameters in own.items() if parameters.runtime.autocast]
-    split, labels, groups = merged(runs)
+    split, labels, groups, taught = merged(runs)
     statistics = read_json(runs[0] / "statistics.json")
     classes = len(statistics["labels"])
     results, summary = [], []
@@ -65,13 +67,15 @@ def judge(params: Params, folder: Path) -> None:
     write_table(folder / "results.csv", results, RESULT_COLUMNS)
     write_table(folder / "summary.csv", summary)
     write_table(folder / "comparisons.csv", comparison_rows(right, split, params), COMPARISON_COLUMNS)
-    write_table(folder / "overlaps.csv", overlap_rows(load_masks([run / "masks.npz" for run in runs])), OVERLAP_COLUMNS)
+    tickets = load_masks([run / "masks.npz" for run in runs])
+    write_table(folder / "overlaps.csv", overlap_rows(tickets), OVERLAP_COLUMNS)
+    write_table(folder / "densities.csv", density_rows(tickets), DENSITY_COLUMNS)
     for name, values in (("lines", ["error", "loss"]), ("zeros", ["size", "pruned", "rounded"])):
         frames = [frame for run in runs if len(frame := read_table(run / f"{name}.csv"))]
         frame = pd.concat(frames) if frames else read_table(runs[0] / f"{name}.csv")
         frame = frame.drop_duplicates(list(frame.columns.difference(values)))  # a seed may be in several runs
         write_text(folder / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
-    read = ("summary", "comparisons", "overlaps", "lines", "zeros")
+    read = ("summary", "comparisons", "overlaps", "densities", "lines", "zeros")
     tables = {name: read_table(folder / f"{name}.csv") for name in read}
     whole = [run for run in runs if all((run / f"{name}.csv.gz").exists() for name in MEASURED)]
     for name in MEASURED if whole else ():
@@ -80,11 +84,12 @@ def judge(params: Params, folder: Path) -> None:
             write_text(folder / f"{name}.csv", tables[name].to_csv(index=False, lineterminator="\n"))
     study = Study(params, statistics, {}, tables)
     pictures = [layer_figures.pictures(study), certificate_figures.pictures(study)] if whole else [[], []]
+    shutil.rmtree(folder / "figures", ignore_errors=True)  # of models that are there no more
     for name, draw in of_tickets(study).items():
-        save(partial(draw, study), folder / "figures" / name)
+        save(draw, folder / "figures" / name)
     for picture in chain(*pictures):
         save(partial(picture.draw, picture.frame), folder / "figures" / picture.name)
-    write_text(folder / "report.md", page(study, list(own), narrow, [run.name for run in whole], *pictures))
+    write_text(folder / "report.md", page(study, list(own), narrow, taught, [run.name for run in whole], *pictures))
     print(f"{len(runs)} runs judged as one: {folder / 'report.md'}")
 
 

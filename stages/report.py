@@ -8,10 +8,11 @@ import pandas as pd
 from integer_tickets.files import write_json, write_text
 from integer_tickets.params import load_params
 from integer_tickets.report import certificate_figures, layer_figures
-from integer_tickets.report.figures import save, save_figures
+from integer_tickets.report.figures import of_study, save
 from integer_tickets.report.headline import metrics
 from integer_tickets.report.markdown import report
 from integer_tickets.report.study import MEASURED, Study, read_study
+from integer_tickets.report.ticket_figures import of_tickets
 
 ARTIFACTS = Path("artifacts")
 REPORTS = Path("reports")
@@ -25,7 +26,8 @@ def main() -> None:
         content = (ARTIFACTS / "evaluation" / f"{name}.csv").read_text(encoding="utf-8")
         write_text(REPORTS / f"{name}.csv", content)
     write_json(REPORTS / "metrics.json", metrics(study))
-    save_figures(study, REPORTS / "figures")
+    for name, draw in (of_study(study) | of_tickets(study)).items():
+        save(draw, REPORTS / "figures" / name)
     of_layers, of_codes = layer_figures.pictures(study), certificate_figures.pictures(study)
     pictures = [*of_layers, *of_codes]
     for picture in pictures:

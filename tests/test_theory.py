@@ -74,7 +74,7 @@ def test_importance_does_not_see_the_scale(seed, scale):
     scaled = {name: weight if name == "down" else weight * scale for name, weight in weights.items()}
 
     def mask(own):
-        scales = scales_of(State(0, own, {}, {}), own, list(own))
+        scales = scales_of(State(0, own, {}, {}), own, list(own), "global")
         return prune(own, dense_masks(own, list(own)), scales, 0.2, "global")
 
     assert all(torch.equal(kept, mask(scaled)[name]) for name, kept in mask(weights).items())

@@ -90,7 +90,7 @@ BLOCK = 4  # neighbouring weights that pattern block prunes as one
 class Variant(Block):
     weights: Weights
     pattern: Literal["weight", "block", "structure"]
-    scope: Literal["global", "layerwise"]
+    scope: Literal["global", "layerwise", "raw"]
     embedding: bool | Literal["only"]
     rewind: Natural
     embedding_bits: Bits | None = None

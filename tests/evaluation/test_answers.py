@@ -9,6 +9,7 @@ from integer_tickets.evaluation.collect import Configuration
 
 LABELS = np.array([0, 1, 2, 1])
 DENSE = Configuration("train_dense", "dense", "inhibitor", "float", 0, "float")
+TEACHER = Configuration("teacher", "teacher", "softmax")
 BAG = Configuration("baseline", "tfidf")
 
 
@@ -36,13 +37,20 @@ def test_runs_are_judged_as_one(tmp_path):
     ):
         (tmp_path / name).mkdir()
         save_answers(tmp_path / name, "test", LABELS, models)
-    split, labels, groups = merged([tmp_path / "b", tmp_path / "a"])
-    assert split == "test" and np.array_equal(labels, LABELS)
+    split, labels, groups, taught = merged([tmp_path / "b", tmp_path / "a"])
+    assert split == "test" and not taught and np.array_equal(labels, LABELS)
     assert {name: [model.seed for model in group] for name, group in groups.items()} == {DENSE: [1, 4], BAG: [BASELINE]}
     (tmp_path / "c").mkdir()
     save_answers(tmp_path / "c", "test", LABELS[::-1], [answers(DENSE, 0)])
     with pytest.raises(UserError, match="c: its sentences are not those of the runs before"):
         merged([tmp_path / "a", tmp_path / "c"])
+    for name, own in (("d", answers(TEACHER, 0)), ("e", answers(TEACHER, 0, 1)), ("f", answers(DENSE, 4, 1))):
+        (tmp_path / name).mkdir()
+        save_answers(tmp_path / name, "test", LABELS, [own])
+    *_, groups, taught = merged([tmp_path / "d", tmp_path / "e"])  # another machine's
+    assert taught == ["e"] and np.array_equal(groups[TEACHER][0].predictions, LABELS)
+    with pytest.raises(UserError, match="f: inhibitor dense, seed 4, answers otherwise than in a run before it;"):
+        merged([tmp_path / "b", tmp_path / "f"])
     (tmp_path / "a/answers.npz").write_bytes(b"none")
     with pytest.raises(UserError, match="a: not the answers of a run"):
         load_answers(tmp_path / "a")

@@ -31,7 +31,7 @@ def evaluated(copied, content):
 def test_everything_is_written_and_a_rerun_gives_the_same_bytes(evaluated, content):
     first = content(evaluated / "artifacts")
     names = {name.removeprefix("evaluation/") for name in first if name.startswith("evaluation/")}
-    tables = "results summary comparisons training overlaps lines operations bits zeros confusion"
+    tables = "results summary comparisons training overlaps densities lines operations bits zeros confusion"
     assert names == {
         *(f"{name}.csv" for name in tables.split()),
         "agreement.json",

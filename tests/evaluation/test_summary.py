@@ -10,7 +10,7 @@ from integer_tickets.blocks import Evaluate
 from integer_tickets.evaluation.answers import BASELINE
 from integer_tickets.evaluation.collect import Configuration, Entry, Model, expected, result_rows
 from integer_tickets.evaluation.comparisons import BAG_OF_WORDS, FAMILIES, declared
-from integer_tickets.evaluation.overlaps import Place, load_masks, overlap, overlap_rows, save_masks
+from integer_tickets.evaluation.overlaps import Place, density_rows, load_masks, overlap, overlap_rows, save_masks
 from integer_tickets.evaluation.summary import best_final, comparison_rows, summary_rows
 from tests.evaluation.fake_study import fake_params
 
@@ -98,6 +98,21 @@ def test_comparisons_are_corrected_within_their_family():
     assert all(row[key] == same[key] for key in ("difference", "low", "high", "p"))  # whatever else is compared
 
 
+def test_the_same_answers_under_another_name_are_no_further_question():
+    known = configurations({"grid": {"attentions": ["inhibitor"]}})
+    rng = np.random.default_rng(0)
+    right = {configuration: dict(enumerate(rng.random((3, 300)) < 0.8)) for configuration in known}
+    before = {(row["a"], row["b"]): row for row in comparison_rows(right, "test", PARAMS)}
+    levels = [one for one in known if one.stage == "prune_rewind" and one.level != 2]  # of pruning; level 2 has more
+    right[levels[1]] = right[levels[0]]
+    after = [row for row in comparison_rows(right, "test", PARAMS) if row["family"] == "pruning"]
+    numbers = [[row[key] for key in ("difference", "low", "high", "p", "p_holm")] for row in after]
+    assert len(after) == 3 and numbers[0] == numbers[2]
+    smallest = min(after, key=lambda row: row["p"])
+    assert smallest["p_holm"] == pytest.approx(min(1.0, 2 * smallest["p"]), rel=1e-3)
+    assert any(before[row["a"], row["b"]]["p_holm"] != row["p_holm"] for row in after)
+
+
 def test_models_that_share_no_seed_are_not_compared():
     known = configurations()
     right = {one: {0: np.ones(9, bool)} if one.attention == "softmax" else {1: np.zeros(9, bool)} for one in known}
@@ -132,6 +147,17 @@ def test_masks_from_elsewhere_are_compared_with_the_tickets_own(tmp_path):
     save_masks(tmp_path / "masks.npz", {own: {0: one, 1: other}, moved: {0: one, 1: one}})
     rows = list(overlap_rows(load_masks([tmp_path / "masks.npz"])))
     assert [(row["source"], row["pairs"], row["overlap"]) for row in rows] == [("", 1, 0.5), ("sst2", 2, 0.75)]
+
+
+def test_what_is_kept_is_counted_over_the_layers_of_a_part():
+    def masks(query, key, up):
+        names = ["layers.0.attention.query.weight", "layers.1.attention.key.weight", "layers.1.up.weight"]
+        return dict(zip(names, (np.arange(size) < kept for kept, size in (query, key, up)), strict=True))
+
+    place = Place("softmax", "float", 2)
+    rows = list(density_rows({place: {0: masks((1, 4), (5, 12), (1, 3)), 1: masks((2, 4), (2, 12), (2, 3))}}))
+    assert [(row["part"], row["density"]) for row in rows] == [("query, key", 0.3125), ("up, down", 0.5)]
+    assert all(row["level"] == 2 and row["source"] == "" for row in rows)
 
 
 def test_the_best_final_ticket_is_chosen_on_selection_then_by_size():

@@ -13,7 +13,7 @@ from tests.model.conftest import float_model, quantized_model, shape_of
 from tests.tickets.conftest import assert_begins_at, moved, point_of
 
 
-@pytest.mark.parametrize("scope", ["global", "layerwise"])
+@pytest.mark.parametrize("scope", ["global", "layerwise", "raw"])
 @pytest.mark.parametrize("model", [float_model("inhibitor"), quantized_model("softmax")], ids=["float", "quantized"])
 def test_a_level_prunes_what_was_trained_and_begins_at_the_rewind_point(model, scope):
     rewind, trained = point_of(model), moved(weights_of(model))
@@ -23,7 +23,7 @@ def test_a_level_prunes_what_was_trained_and_begins_at_the_rewind_point(model, s
         before, alive = masks, sum(int(mask.sum()) for mask in masks.values())
         masks, start = rewound(trained, masks, rewind, 0.63, scope)
         assert all(not (mask & ~before[name]).any() for name, mask in masks.items())
-        if scope == "global":
+        if scope != "layerwise":
             assert density(masks) * total == pytest.approx(np.floor(0.63 * alive + 0.5))
         assert_begins_at(start, rewind, masks)
 
@@ -43,6 +43,9 @@ def test_importance_is_measured_in_units_of_the_rewind_point():
     other = {name: tensor * factors.get(name, 1) for name, tensor in rewind.weights.items()}
     again, _ = rewound(trained, masks, State(60, other, rewind.first, rewind.second), 0.4, "global")
     assert all(torch.equal(again[name], survivors[name]) for name in names)
+    raw, _ = rewound(trained, masks, rewind, 0.4, "raw")
+    kept = torch.cat([trained[name][raw[name]].abs() for name in names])
+    assert kept.min() >= max(trained[name][~raw[name]].abs().max() for name in names if not raw[name].all())
 
 
 @pytest.mark.parametrize("scope", ["global", "layerwise"])

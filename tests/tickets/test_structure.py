@@ -3,6 +3,7 @@
 from collections import Counter
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -19,6 +20,7 @@ from integer_tickets.tickets.structure import (
     cut,
     masks_of,
     prune_units,
+    random_units,
     shuffled_units,
     sizes_of,
     structured_names,
@@ -171,6 +173,22 @@ def test_the_size_of_a_layer_means_nothing(layer, factor):
     name = next(iter(scales))
     larger = {**weights, name: weights[name].double() * factor}, units, {**scales, name: scales[name] * factor}
     assert alive(prune_units(*larger, 0.5, "global")) == alive(prune_units(weights, units, scales, 0.5, "global"))
+
+
+def test_random_units_are_heads_as_often_as_neurons():
+    """Of each group a random order takes the same share on average, and how much it takes differs from draw to draw."""
+    model = Transformer(**shape_of("inhibitor", heads=4, width=32, hidden=64))
+    masks = dense_masks(weights_of(model), structured_names(model))
+    whole = units_of(masks, 4)
+    drawn = [random_units(whole, masks, 0.3, seed) for seed in range(200)]
+    for units in drawn:
+        assert density(masks_of(units, masks)) <= 0.3
+    heads = np.array([int(units["layers.0.attention"].sum()) for units in drawn])
+    pairs = np.array([int(sizes_of(units)[0].pairs) for units in drawn])
+    neurons = np.array([int(units["layers.0"].sum()) for units in drawn])
+    assert set(heads) >= {1, 2, 3}
+    assert abs(heads.mean() / 4 - neurons.mean() / 64) < 0.1 and abs(pairs.mean() / 8 - neurons.mean() / 64) < 0.1
+    assert alive(random_units(whole, masks, 0.3, 7)) == alive(drawn[7])
 
 
 @given(layers(), st.integers(0, 2**63 - 1))

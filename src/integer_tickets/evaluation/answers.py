@@ -57,22 +57,34 @@ def load_answers(folder: Path) -> tuple[str, Array, list[Answers]]:
         raise UserError(f"{folder}: not the answers of a run ({error})") from None
 
 
-def merged(folders: Iterable[Path]) -> tuple[str, Array, dict[Configuration, list[Answers]]]:
+def merged(folders: Iterable[Path]) -> tuple[str, Array, dict[Configuration, list[Answers]], list[str]]:
     """Split, labels and the models of all runs by configuration, seeds in order; what several runs have counts once.
 
-    UserError where the runs are not of one corpus.
+    The teacher and the baselines may answer otherwise in another run, by the last bits of its machine: those of the
+    first count, and the names of the runs whose teacher does come last. UserError where another model does, as a ladder
+    would be whose controls are those of another run; and where the runs are not of one corpus.
     """
     split, known = "", np.zeros(0, np.int64)
     found: dict[tuple[Configuration, int], Answers] = {}
+    taught: list[str] = []
     for folder in folders:
         own, labels, models = load_answers(folder)
         if split and (own != split or not np.array_equal(known, labels)):
             raise UserError(f"{folder}: its sentences are not those of the runs before")
         split, known = own, labels
-        found |= {(model.configuration, model.seed): model for model in models}
+        for model in models:
+            first = found.setdefault((model.configuration, model.seed), model)
+            if not np.array_equal(first.predictions, model.predictions):
+                if model.configuration.stage == "teacher":
+                    taught.append(folder.name)
+                elif model.configuration.stage != "baseline":
+                    raise UserError(
+                        f"{folder}: {model.configuration.name}, seed {model.seed}, answers otherwise than in a run "
+                        "before it; a part beside the ladder of another is made on the same machine, with its cache"
+                    )
     if not found:
         raise UserError("no runs to judge")
     groups: dict[Configuration, list[Answers]] = {}
     for model in found.values():
         groups.setdefault(model.configuration, []).append(model)
-    return split, known, {name: sorted(group, key=lambda model: model.seed) for name, group in groups.items()}
+    return split, known, {name: sorted(group, key=lambda model: model.seed) for name, group in groups.items()}, taught

@@ -1,4 +1,7 @@
-"""How alike masks of other seeds and from elsewhere are; they are kept with a run: several can be judged as one."""
+"""What masks keep in which layers, and how alike those of other seeds and from elsewhere are.
+
+They are kept with a run, so that several can be judged as one.
+"""
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +16,15 @@ from integer_tickets.evaluation.metrics import Array
 from integer_tickets.files import write_bytes
 
 OVERLAP_COLUMNS = ["attention", "variant", "level", "source", "pairs", "overlap", "chance"]
+DENSITY_COLUMNS = ["attention", "variant", "level", "source", "part", "density"]
+PARTS = {
+    "query, key": ("query.weight", "key.weight"),
+    "value, output": ("value.weight", "output.weight"),
+    "up, down": ("up.weight", "down.weight"),
+    "classifier": ("classifier.weight",),
+    "tables": ("tokens.weight", "positions.weight"),
+}
+"""The prunable weights of all layers by what they do: scores, what is passed on, neurons; tables are embeddings."""
 
 
 class Place(NamedTuple):
@@ -33,12 +45,23 @@ Tickets = dict[Place, dict[int, Masks]]
 def overlap_rows(tickets: Mapping[Place, Mapping[int, Masks]]) -> Iterator[dict[str, Any]]:
     """A row for every place with several seeds, and for every mask from elsewhere beside that of the same seed."""
     for place, seeds in tickets.items():
-        pairs = list(combinations(seeds.values(), 2))
         if place.source:
             own = tickets[place._replace(source="")]
             pairs = [(own[seed], masks) for seed, masks in seeds.items()]
+        else:
+            pairs = list(combinations(seeds.values(), 2))
         if pairs:
             yield place._asdict() | overlap(pairs)
+
+
+def density_rows(tickets: Mapping[Place, Mapping[int, Masks]]) -> Iterator[dict[str, Any]]:
+    """For every place and part of the layers the fraction of its weights that is kept, the mean over seeds."""
+    for place, seeds in tickets.items():
+        for part, ends in PARTS.items():
+            own = [[mask for name, mask in masks.items() if name.endswith(ends)] for masks in seeds.values()]
+            if own[0]:
+                kept = [float(np.concatenate(masks).mean()) for masks in own]
+                yield place._asdict() | {"part": part, "density": round(float(np.mean(kept)), 6)}
 
 
 def overlap(pairs: Sequence[tuple[Masks, Masks]]) -> dict[str, Any]:

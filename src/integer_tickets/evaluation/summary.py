@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -62,25 +63,29 @@ def comparison_rows(
     """Every declared comparison; `right` holds the right answers (rows,) of each configuration on `split` by seed.
 
     Two models are compared over the seeds that both have, and not where they share none; a baseline stands beside every
-    seed.
+    seed. Holm's correction is over the comparisons of a family whose answers are not those of another one.
     """
-    rows, settings = [], params.evaluate
+    rows, asked, settings = [], [], params.evaluate
     for comparison in declared(right, params):
         a, b = comparison.a, comparison.b
         rng = generator("comparisons", settings.seed)
         seeds = sorted(right[a].keys() & right[b].keys())
         if not seeds and BASELINE not in right[b]:
             continue
-        sides = [[right[side][seed] for seed in seeds or sorted(right[side])] for side in (a, b)]
+        one, other = (np.stack([right[side][seed] for seed in seeds or sorted(right[side])]) for side in (a, b))
         rules = settings.bootstrap, settings.confidence, settings.margin
-        result = compare(np.stack(sides[0]), np.stack(sides[1]), *rules, rng)
+        result = compare(one, other, *rules, rng)
         numbers = {key: _rounded(value) if type(value) is float else value for key, value in asdict(result).items()}
         named = {"family": comparison.family, "question": comparison.question, "a": a.name, "b": b.name}
         rows.append(columns_of(a) | numbers | named | {"split": split, "p": result.p})
+        asked.append((comparison.family, *(sha256(side.tobytes()).digest() for side in (one, other))))
     for family in dict.fromkeys(row["family"] for row in rows):
-        members = [row for row in rows if row["family"] == family]
-        for row, corrected in zip(members, holm([row["p"] for row in members]), strict=True):
-            row |= {"p": float(f"{row['p']:.4g}"), "p_holm": float(f"{corrected:.4g}")}
+        # Variants that differ below level 0 alone have one dense model: that is asked once, whatever it is called.
+        distinct = {key: row["p"] for key, row in zip(asked, rows, strict=True) if key[0] == family}
+        corrected = dict(zip(distinct, holm(list(distinct.values())), strict=True))
+        for key, row in zip(asked, rows, strict=True):
+            if key in corrected:
+                row |= {"p": float(f"{row['p']:.4g}"), "p_holm": float(f"{corrected[key]:.4g}")}
     return rows
 
 

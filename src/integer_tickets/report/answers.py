@@ -57,12 +57,17 @@ def _winning(study: Study) -> Iterator[str]:
     if rows:
         seeds = sorted({int(number) for number in study.accuracies(stage="train_dense")["seeds"]})
         often = count(seeds[0], "seed") if len(seeds) == 1 else f"{words(map(str, seeds))} seeds"
-        tried = {kind for beside in shown.values() for above in beside.values() for kind in above}
-        fresh = words(kind for kind in FRESH if kind in tried) or FRESH[0]
         yield (
-            f"A winning ticket matches its dense model and stands above fresh weights under its mask ({fresh}) and "
-            f"masks drawn at random (shuffled, random), each with a corrected p below {SIGNIFICANT}. By {often} "
-            f"{winners} of {count(len(rows), 'ladder')} {'has' if winners == 1 else 'have'} one:"
+            f"A winning ticket matches its dense model and stands, with a corrected p below {SIGNIFICANT}, above every "
+            f"control that its ladder has of fresh weights under its mask ({words(FRESH)}) and of masks drawn at "
+            f"random ({words(PLACES)}), at least one of each. By {often} {winners} of {count(len(rows), 'ladder')} "
+            f"{'has' if winners == 1 else 'have'} one. The dense model has been trained once, a ticket's ladder once "
+            "more for every level; "
+            + (
+                "what that alone does is the last question."
+                if len(study.compared("longer"))
+                else "the control that has as many epochs (longer) is not among these."
+            )
         )
         yield Table(["ladder", "winning ticket", *_columns(study, levels)], rows).markdown()
 
@@ -102,9 +107,15 @@ def _verdicts(study: Study, family: str, against: str = "Significantly") -> Iter
     significant = rows[rows["p_holm"] < SIGNIFICANT]
     up, down = int((significant["difference"] > 0).sum()), int((significant["difference"] < 0).sum())
     higher, lower = int((rows["low"] > 0).sum()), int((rows["high"] < 0).sum())
+    # A mean would be that of the places where some seeds fail.
+    means = words(
+        f"{points(own['difference'].median())} ({attention})"
+        for attention, own in rows.groupby("attention", sort=False)
+    )
     yield (
         f"{against} better in {up} and worse in {down} of {count(len(rows), 'comparison')} (uncorrected intervals "
-        f"above 0 in {higher}, below in {lower}); in points of accuracy, with the corrected p (bold where significant):"
+        f"above 0 in {higher}, below in {lower}); the median difference is {means} points. In points of accuracy, with "
+        "the corrected p (bold where significant):"
     )
     levels = sorted({int(level) for level in rows["level"]})
     cells = []
@@ -158,8 +169,9 @@ def _elsewhere(study: Study) -> Iterator[str]:
     if shared.rows:
         yield (
             "How much that mask shares with the ticket's own of the same seed, beside masks with the same density in "
-            "each layer. A mask found on the same first weights shares more than those; one found on others fails for "
-            "that alone by as much as fresh weights fail under the ticket's own mask:"
+            "each layer. A mask found on the same first weights shares more than those. Where first weights differ, "
+            "too, these comparisons do not tell what they cost from what the corpus costs; reinit, fresh weights under "
+            "the ticket's own mask, is the measure of the former:"
         )
         yield shared.markdown()
 
@@ -169,14 +181,13 @@ def _stable(study: Study) -> Iterator[str]:
     if found.empty:
         return
     levels = sorted({int(level) for level in found["level"]})
-    rows, stable, of = [], 0, 0
+    rows, worsts = [], set()
     for attention, variant in study.ladders:
         own = select(found, attention=attention, variant=variant).groupby("level")["error"]
         means, worst = own.mean(), own.max()
         if means.empty:
             continue
-        stable += int((worst < STABLE).sum())
-        of += len(means)
+        worsts |= {(attention, level, means[level], worst[level]) for level in means.index}  # dense models are shared
         rows.append(
             [
                 f"`{attention} {variant}`",
@@ -187,8 +198,9 @@ def _stable(study: Study) -> Iterator[str]:
                 ),
             ]
         )
+    stable = sum(worst < STABLE for *_, worst in worsts)
     yield (
         f"The barrier of error between two data orders is below {100 * STABLE:.0f} points for every seed in {stable} "
-        f"of {count(of, 'place')}; in points, means over seeds and, in brackets, the highest:"
+        f"of {count(len(worsts), 'place')}; in points, means over seeds and, in brackets, the highest:"
     )
     yield Table(["ladder", "from step", *_columns(study, levels)], rows).markdown()

@@ -101,8 +101,11 @@ def bag_of_words(study: Study) -> Iterator[str]:
     sentence = (
         f"A bag of words (TF-IDF, logistic regression, {kilobytes(bag['bits'])} kB) reaches {percent(bag['mean'])} %. "
     )
+    aside = rows[rows["stage"].isin(ASIDE)]
+    lower = int((aside["mean"] < bag["mean"]).sum())
     if below.empty:
-        yield sentence + "Every model is above it."
+        others = f", and all but {lower} of {count(len(aside), 'control')} and the like" if lower else ""
+        yield f"{sentence}Every model of the ladders is above it{others}."
     elif len(below) == len(models):
         yield sentence + "It is above every model."
     else:

@@ -12,7 +12,18 @@ from integer_tickets.files import read_json
 from integer_tickets.params import Params
 from integer_tickets.tickets.connectivity import barrier
 
-TABLES = ["summary", "comparisons", "training", "overlaps", "lines", "operations", "bits", "zeros", "confusion"]
+TABLES = [
+    "summary",
+    "comparisons",
+    "training",
+    "overlaps",
+    "densities",
+    "lines",
+    "operations",
+    "bits",
+    "zeros",
+    "confusion",
+]
 MEASURED = ("information", "certificates", "mask_bits")
 """Tables of the stages analyze and certify."""
 ASIDE = ("controls", "transfer", "connectivity", "supermask")
@@ -79,6 +90,18 @@ class Study:
         """Those whose ladders the study has, of a variant or of any."""
         found = {attention for attention, own in self.ladders if variant in ("", own)}
         return [attention for attention in self.params.grid.attentions if attention in found]
+
+    @property
+    def controlled(self) -> list[tuple[str, str]]:
+        """The ladders that have controls."""
+        return [own for own in self.ladders if self.controlled_levels(attention=own[0], variant=own[1])]
+
+    @property
+    def connected(self) -> list[tuple[str, str]]:
+        """The ladders with second trainings."""
+        lines = self.tables["lines"]
+        found = set(zip(lines["attention"], lines["variant"], strict=True))
+        return [own for own in self.ladders if own in found]
 
     def beside(self, **place: Any) -> pd.DataFrame:
         """The controls of a ladder, or of one level, and what has a mask from elsewhere."""

@@ -249,6 +249,20 @@ def overlaps_elsewhere(study: Study) -> Table:
     return Table(["masks", "shared with the ticket's own %", "by chance %"], _overlaps(found[found["source"] != ""]))
 
 
+def shares(study: Study) -> Table:
+    """What tickets keep of each part of the layers: at the levels with controls, else at the last."""
+    found = select(study.tables["densities"], source="")
+    parts, rows = list(dict.fromkeys(found["part"])), []
+    for attention, variant in study.ladders:
+        own = select(found, attention=attention, variant=variant)
+        last = [int(own["level"].max())] if len(own) else []
+        for level in study.controlled_levels(attention=attention, variant=variant) or last:
+            kept = select(own, level=level).set_index("part")["density"]
+            cells = [percent(kept[part], 1) if part in kept else "" for part in parts]
+            rows.append([f"{attention} {variant} level {level}", *cells])
+    return Table(["kept %", *parts], rows)
+
+
 def _overlaps(rows: pd.DataFrame) -> list[list[str]]:
     return [
         [

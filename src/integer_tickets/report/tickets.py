@@ -12,19 +12,21 @@ from integer_tickets.report.information import information
 from integer_tickets.report.pictures import Picture, shown
 from integer_tickets.report.study import Study, select
 from integer_tickets.report.tables import percent, points
+from integer_tickets.report.ticket_figures import Ladders, parted
 
 
 def page(
     study: Study,
     runs: list[str],
     narrow: list[str],
+    taught: list[str],
     whole: list[str],
     of_layers: Sequence[Picture],
     of_codes: Sequence[Picture],
 ) -> str:
     """The page of several runs as Markdown; what was measured of integer networks is that of the `whole` ones.
 
-    narrow: those with `runtime.autocast`.
+    narrow: those with `runtime.autocast`; taught: those with another teacher than the first.
     """
     sections: dict[str, Callable[[Study], Iterator[str]]] = {
         "Answers": answers,
@@ -53,6 +55,11 @@ def page(
             f"Linear layers were trained with products in bfloat16 (`runtime.autocast`) in {words(narrow)}, with "
             f"products in float32 in {words(run for run in runs if run not in narrow)}; of integer weights these are "
             "the products of the backward pass, those of the forward pass are exact either way."
+        )
+    if taught:
+        written.append(
+            f"The teacher was trained in each run, on another kind of processor in {words(taught)}, where it came out "
+            "otherwise: distilled networks of these had another one than those before."
         )
     if whole and whole != runs:
         written.append(f"What layers keep and what codes take was measured in {words(whole)} alone.")
@@ -123,17 +130,33 @@ def scope(study: Study, variant: str) -> str:
     return f"{settings.scope} pruning of the {prunable}, rewound to optimiser step {settings.rewind}"
 
 
+def figures(title: str, name: str, ladders: Ladders) -> Callable[[str], Iterator[str]]:
+    """Of a variant, or of "" for all, the figure in Markdown that it has to itself, if it has one."""
+    drawn = dict(parted(name, ladders))
+
+    def of(variant: str) -> Iterator[str]:
+        named = f"{name}_{variant}" if variant else name
+        if named in drawn:
+            yield f"![{title}{variant and f', {variant}'}](figures/{named}.svg)"
+
+    return of
+
+
 def ladder(study: Study) -> Iterator[str]:
-    yield "![Accuracy against density](figures/accuracy_density.svg)"
+    drawn = figures("Accuracy against density", "accuracy_density", study.ladders)
+    yield from drawn("")
     for variant in study.variants:
         if len(study.variants) > 1:
             yield f"Variant `{variant}`:"
+        yield from drawn(variant)
         yield tables.ladder(study, variant).markdown()
     prunable = "; ".join(f"`{name}`: {scope(study, name)}" for name in study.variants)
     yield (
         f"Density is the kept fraction of the prunable weights ({prunable}). Matching: the lower end of the interval "
         f"of ticket minus dense lies above {points(-study.params.evaluate.margin)} points."
     )
+    yield "Where the weights are that tickets keep, in % of those of each part of all layers (mean over seeds):"
+    yield tables.shares(study).markdown()
     overlaps = tables.overlaps(study)
     if overlaps.rows:
         found = select(study.tables["overlaps"], source="")
@@ -153,11 +176,13 @@ def controls(study: Study) -> Iterator[str]:
         + "; ".join(f"*{kind}*: {what}" for kind, what in CONTROLS.items() if len(study.compared(kind)))
         + "."
     )
-    yield "![Tickets and their controls](figures/controls.svg)"
+    drawn = figures("Tickets and their controls", "controls", study.controlled)
+    yield from drawn("")
     for variant in study.variants:
         table = tables.controls(study, variant)
         if table.rows:
             yield f"Variant `{variant}`:"
+            yield from drawn(variant)
             yield table.markdown()
     yield (
         "*Ticket gains*: accuracy of the ticket minus that of its control in percentage points. *p* is corrected over "
@@ -185,7 +210,9 @@ def connectivity(study: Study) -> Iterator[str]:
         "selection split rises above the line from one end to the other; where it is near 0 the rewind point decides "
         "what is found, whatever the noise (Frankle et al. 2020)."
     )
-    yield "![Error between two trainings](figures/connectivity.svg)"
+    drawn = figures("Error between two trainings", "connectivity", study.connected)
+    for variant in ("", *study.variants):
+        yield from drawn(variant)
     if study.rewind_steps():
         yield "Where variants differ in the step that is rewound to and in nothing else, the choice of that step:"
         yield "![Barrier against the step rewound to](figures/rewind_steps.svg)"

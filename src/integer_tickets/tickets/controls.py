@@ -15,7 +15,15 @@ from integer_tickets.model.transformer import Transformer, initialise
 from integer_tickets.seeds import generator
 from integer_tickets.tickets.ladder import pruned, scales_of
 from integer_tickets.tickets.masks import dense_masks, density, prune, shuffled
-from integer_tickets.tickets.structure import cut, masks_of, prune_units, relative, shuffled_units, units_of
+from integer_tickets.tickets.structure import (
+    cut,
+    masks_of,
+    prune_units,
+    random_units,
+    relative,
+    shuffled_units,
+    units_of,
+)
 from integer_tickets.training.state import Masks, State, Weights, fresh_state, masked
 
 
@@ -70,6 +78,10 @@ def shuffled_in_layers(ticket: Ticket, model: Transformer, seed: int) -> tuple[M
 
 def random(ticket: Ticket, model: Transformer, seed: int) -> tuple[Masks, State]:
     """As many weights anywhere, over all layers: do the shares of the layers matter?"""
+    if ticket.heads is not None:
+        whole = dense_masks(ticket.dense, list(ticket.masks))
+        units = random_units(units_of(whole, ticket.heads), whole, density(ticket.masks), seed)
+        return ticket.begun(masks_of(units, whole))
     stream = generator("random", seed)
     drawn = {name: torch.from_numpy(1 - stream.random(tuple(mask.shape))) for name, mask in ticket.masks.items()}
     return ticket.begun(_most_important(ticket, drawn, dict.fromkeys(drawn, 1.0), "global"))
@@ -77,16 +89,17 @@ def random(ticket: Ticket, model: Transformer, seed: int) -> tuple[Masks, State]
 
 def oneshot(ticket: Ticket, model: Transformer, seed: int) -> tuple[Masks, State]:
     """The dense model pruned to the ticket's density at once: is the ladder worth its cost?"""
-    scales = scales_of(ticket.rewind, ticket.dense, list(ticket.masks))
+    scales = scales_of(ticket.rewind, ticket.dense, list(ticket.masks), ticket.scope)
     return ticket.begun(_most_important(ticket, ticket.dense, scales, ticket.scope))
 
 
 def inverted(ticket: Ticket, model: Transformer, seed: int) -> tuple[Masks, State]:
     """In each layer as many weights, those least important in the dense model: is anything of this size as good?
 
-    Over all layers at once the classifier would go, which begins at zero: nothing would be learned.
+    Of structure, in the attention and in the neurons of each layer the share that the ticket has of everything. Over
+    all layers at once the classifier would go, which begins at zero: nothing would be learned.
     """
-    scales = scales_of(ticket.rewind, ticket.dense, list(ticket.masks))
+    scales = scales_of(ticket.rewind, ticket.dense, list(ticket.masks), ticket.scope)
     sizes = {name: ticket.dense[name].double().abs() / scales[name] for name in ticket.masks}
     highest = max(size.max().item() for size in sizes.values())
     # So that the means over blocks (of sizes), and over structure (of squares), turn around as well.
@@ -130,7 +143,7 @@ def _most_important(ticket: Ticket, weights: Weights, scales: Mapping[str, float
     if ticket.heads is not None:
         units = prune_units(weights, units_of(whole, ticket.heads), scales, density(ticket.masks), scope)
         return masks_of(units, whole)
-    if scope == "global":
+    if scope != "layerwise":
         return prune(weights, whole, scales, density(ticket.masks), scope, ticket.block)
     kept: Masks = {}
     for name, mask in ticket.masks.items():

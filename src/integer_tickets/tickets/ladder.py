@@ -16,11 +16,12 @@ def rewound(
     """Masks and start of the next level (iterative magnitude pruning, Frankle et al., arXiv 1903.01611).
 
     Importance is |w| over the root mean square of its layer at the rewind point; of the trained layer where all of it
-    is zero there, as the classifier is at step 0. That of a block is the mean of such values, that of structure the
-    mean square. Rewound are all weights (the classifier too), grids of quantizers, the optimiser's moments and the
-    step, hence learning rate and data order; what is pruned is zero or cut away in weights and moments.
+    is zero there, as the classifier is at step 0. With the scope `raw` it is |w|, over all layers. That of a block is
+    the mean of such values, that of structure the mean square. Rewound are all weights (the classifier too), grids of
+    quantizers, the optimiser's moments and the step, hence learning rate and data order; what is pruned is zero or cut
+    away in weights and moments.
     """
-    scales = scales_of(rewind, trained, list(masks))
+    scales = scales_of(rewind, trained, list(masks), scope)
     if heads is None:
         survivors = prune(trained, masks, scales, keep, scope, block)
     else:
@@ -28,8 +29,10 @@ def rewound(
     return survivors, pruned(rewind, survivors, heads)
 
 
-def scales_of(rewind: State, trained: Weights, names: list[str]) -> dict[str, float]:
-    """The unit of importance of each layer: its root mean square at the rewind point, or once trained."""
+def scales_of(rewind: State, trained: Weights, names: list[str], scope: str) -> dict[str, float]:
+    """The unit of importance of each layer: its root mean square at the rewind point, or once trained; 1 if `raw`."""
+    if scope == "raw":
+        return dict.fromkeys(names, 1.0)
     at_rewind, now = scale_of(rewind.weights, names), scale_of(trained, names)
     return {name: at_rewind[name] or now[name] or 1.0 for name in names}
 

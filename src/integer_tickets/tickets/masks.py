@@ -37,8 +37,8 @@ def prune(
 
     With `block`, so many neighbours along the input live or die as one, by the mean of their importances; it divides
     the inputs of every layer. The count is exact, round-half-up of keep times the living weights (or blocks), over all
-    layers (`global`) or in each (`layerwise`); of equal importances the lower flat index survives (layers in the order
-    of `masks`). Raises UserError if nothing would be left.
+    layers (`global`, `raw`) or in each (`layerwise`); of equal importances the lower flat index survives (layers in the
+    order of `masks`). Raises UserError if nothing would be left.
     """
     if scope == "layerwise":
         kept: Masks = {}

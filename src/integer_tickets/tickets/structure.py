@@ -19,6 +19,9 @@ from integer_tickets.training.state import Masks, State, Weights
 
 Units = dict[str, Tensor]  # name of a group -> bool, True where the unit lives: (units,), of pairs (heads, of a head)
 
+_Ranked = dict[str, tuple[Tensor, Tensor]]
+"""Of each group what can go at once: its importance, float64 (count,), and which units that is, (count, units)."""
+
 HEADS, PAIRS = ".attention", ".attention.pairs"
 AXES = {  # of what belongs to units, the axis along which they lie
     **{f"{part}.{kind}": 0 for part in ("query", "key", "value", "up") for kind in ("weight", "bias")},
@@ -84,19 +87,37 @@ def prune_units(weights: Weights, units: Units, scales: Mapping[str, float], kee
     """Remove units, the least important first, until at most the fraction `keep` of the weights of all is left.
 
     weights: of the small model that has the living units; the names in `scales` count. Importance is the mean of
-    (w / scale)^2 over the weights of a unit, compared over all layers (`global`) or in the attention and in the neurons
-    of each (`layerwise`); of equals the later is removed (groups in the order of `units`). Pairs go from all heads of a
-    layer at once, the least important of each, by the mean over them. The last unit of a group stays, even where more
-    is left than asked for. Raises UserError if every group is down to one.
+    (w / scale)^2 over the weights of a unit, compared over all layers (`global`, `raw`) or in the attention and in the
+    neurons of each (`layerwise`); of equals the later is removed (groups in the order of `units`). Pairs go from all
+    heads of a layer at once, the least important of each, by the mean over them. The last unit of a group stays, even
+    where more is left than asked for. Raises UserError if every group is down to one.
     """
-    ranked = _ranked(weights, units, scales)
+    return _without(units, _ranked(weights, units, scales), {name: weights[name] for name in scales}, keep, scope)
+
+
+def random_units(units: Units, shapes: Mapping[str, Tensor], keep: float, seed: int) -> Units:
+    """As prune_units over all layers, in an order drawn by chance, in which every unit can be the next.
+
+    shapes: of the weights that count, of the small model. Random weights would not do: their mean over the many of a
+    head is always near the middle.
+    """
+    random = generator("random", seed)
+    ranked: _Ranked = {}
+    for group, lives in units.items():
+        alive = lives.flatten().nonzero()
+        if group.endswith(PAIRS):  # one of each head at once
+            heads = alive.view(int(units[group.removesuffix(".pairs")].sum()), -1)
+            alive = torch.stack([own[torch.from_numpy(random.permutation(len(own)))] for own in heads], 1)
+        ranked[group] = torch.from_numpy(random.random(len(alive))), alive
+    return _without(units, ranked, shapes, keep, "global")
+
+
+def _without(units: Units, ranked: _Ranked, shapes: Mapping[str, Tensor], keep: float, scope: str) -> Units:
     kept = {group: lives.clone() for group, lives in units.items()}
     modules = list(dict.fromkeys(group.removesuffix(".pairs") for group in units))
-    for pool in [modules] if scope == "global" else [[module] for module in modules]:
+    for pool in [[module] for module in modules] if scope == "layerwise" else [modules]:
         groups = [group for group in units if group.removesuffix(".pairs") in pool]
-        row = {
-            name: weights[name].shape[1 - axis] for name, (module, axis) in _places(scales).items() if module in pool
-        }
+        row = {name: shapes[name].shape[1 - axis] for name, (module, axis) in _places(shapes).items() if module in pool}
         places = [(group, index) for group in groups for index in range(len(ranked[group][0]))]
         left = {group: len(ranked[group][0]) for group in groups}
         target = keep * _count(units, row)
@@ -130,9 +151,8 @@ def shuffled_units(units: Units, seed: int) -> Units:
     return moved
 
 
-def _ranked(weights: Weights, units: Units, scales: Mapping[str, float]) -> dict[str, tuple[Tensor, Tensor]]:
-    """Of each group what can go at once: its importance, float64 (count,), and which units that is, (count, units)."""
-    ranked: dict[str, tuple[Tensor, Tensor]] = {}
+def _ranked(weights: Weights, units: Units, scales: Mapping[str, float]) -> _Ranked:
+    ranked: _Ranked = {}
     for group, lives in units.items():
         module, alive = group.removesuffix(".pairs"), lives.flatten().nonzero()
         parts = []
