@@ -67,7 +67,7 @@ def judge(params: Params, folder: Path) -> None:
     write_table(folder / "results.csv", results, RESULT_COLUMNS)
     write_table(folder / "summary.csv", summary)
     write_table(folder / "comparisons.csv", comparison_rows(right, split, params), COMPARISON_COLUMNS)
-    tickets = load_masks([run / "masks.npz" for run in runs])
+    tickets = load_masks([run / "masks.npz" for run in runs if (run / "masks.npz").exists()])  # older runs have none
     write_table(folder / "overlaps.csv", overlap_rows(tickets), OVERLAP_COLUMNS)
     write_table(folder / "densities.csv", density_rows(tickets), DENSITY_COLUMNS)
     for name, values in (("lines", ["error", "loss"]), ("zeros", ["size", "pruned", "rounded"])):

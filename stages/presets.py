@@ -1,4 +1,7 @@
-"""Presets: params.yaml with the differences of a file in presets/, of a part that it names and of the command line."""
+"""Presets: params.yaml with the differences of a file in presets/, of a part that it names and of the command line.
+
+A preset may say what other one it differs from: `preset: NAME`. Parts are its own.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -50,12 +53,13 @@ def whole(name: str) -> None:
 
 
 def _preset(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The differences of a preset, and its parts by name. UserError where there is no such preset."""
+    """The differences of a preset from params.yaml, and its parts by name. UserError where there is no such preset."""
     preset = PRESETS / f"{name}.yaml"
     if not preset.exists():
         raise UserError(f"{preset.relative_to(ROOT)}: no such preset")
     differences = _read(preset)
-    return differences, differences.pop("parts", {})
+    parts, other = differences.pop("parts", {}), differences.pop("preset", "")
+    return (merge(_preset(other)[0], differences) if other else differences), parts
 
 
 def _named(name: str, parts: dict[str, Any]) -> str:

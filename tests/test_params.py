@@ -9,6 +9,7 @@ import yaml
 from integer_tickets.blocks import Variant, embedding_bits, own_bits
 from integer_tickets.errors import UserError
 from integer_tickets.params import load_params, merge, parse_params
+from stages.presets import with_preset
 
 ROOT = Path(__file__).parents[1]
 VALUES = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
@@ -76,12 +77,16 @@ def test_the_repositorys_parameters_are_valid():
 
 @pytest.mark.parametrize("preset", sorted((ROOT / "presets").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_preset_is_valid_over_the_parameters(preset):
-    differences = yaml.safe_load(preset.read_text(encoding="utf-8"))
-    parts = differences.pop("parts", {})
-    params = parse_params(merge(VALUES, differences), preset.name)
+    params = parse_params(with_preset(preset.stem, []), preset.name)
     assert params != parse_params(VALUES)
-    for name, part in parts.items():
-        assert parse_params(merge(merge(VALUES, differences), part), f"{preset.name}: {name}") != params
+    for part in yaml.safe_load(preset.read_text(encoding="utf-8")).get("parts", {}):
+        assert parse_params(with_preset(preset.stem, [], part), f"{preset.name}: {part}").grid.seeds
+
+
+def test_a_preset_may_differ_from_another_one():
+    other, own = with_preset("confirmation", []), with_preset("confirmation_first", [])
+    assert own["variants"]["int4"] == {**other["variants"]["int4"], "rewind": 120}
+    assert own["train"] == other["train"] and own["grid"]["segments"] == other["grid"]["segments"]
 
 
 def test_merging_replaces_values_and_lists_and_keeps_the_rest():

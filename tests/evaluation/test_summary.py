@@ -64,6 +64,19 @@ def test_the_file_of_an_integer_ticket_is_not_compared_again():
     assert not any("int8 int8 ticket" in a and "distilled" not in a for _, a, _ in pairs)
 
 
+def test_variants_that_differ_in_one_thing_are_compared():
+    own = {"weights": "float", "pattern": "weight", "embedding": False, "rewind": 120}
+    variants = {"raw": own | {"scope": "raw"}, "start": own | {"scope": "global", "rewind": 0}}
+    found = declared_of({"grid": {"variants": ["float", "block", "structure", *variants]}, "variants": variants})
+    pairs = Counter((c.family, c.a.variant, c.b.variant) for c in found if c.a.variant != c.b.variant and c.b.variant)
+    assert pairs == {
+        ("blocks", "block", "float"): 6,  # 2 attentions x 3 levels
+        ("structure", "structure", "float"): 6,
+        ("scope", "raw", "float"): 6,
+        ("rewind", "float", "start"): 6,
+    }
+
+
 def test_a_mask_found_elsewhere_stands_beside_masks_at_random():
     sources = [{"id": "softmax", "attention": "inhibitor", "prefix": "artifacts/ladder/softmax"}]
     levels = [{"level": 2, "segment": "upper"}]

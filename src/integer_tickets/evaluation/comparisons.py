@@ -30,6 +30,7 @@ FAMILIES = {
     "rewind": "Does the ticket gain from the rewind point, beside one rewound to initialisation?",
     "blocks": "Is a ticket of blocks as accurate as one of single weights of the same density?",
     "structure": "Is a ticket of heads, q/k pairs and neurons as accurate as one of single weights of the same level?",
+    "scope": "Is a ticket whose weights were compared another way as accurate as one in units of their layers?",
     "found in integers": "Is a ticket found in integers more accurate than a float one quantized later?",
     "attention": "Is Inhibitor attention as accurate as softmax attention, all else equal?",
     "quantization": "Does the integer network match its model before quantization?",
@@ -93,10 +94,12 @@ def _partners(a: Configuration, params: Params) -> Iterator[tuple[str, Configura
 
 
 def _related(name: str, variants: Mapping[str, Variant]) -> Iterator[tuple[str, str]]:
-    """Variants that differ from this one in its rewind point, which they lack, or in its pattern alone."""
+    """Variants that differ from this one in its rewind point, which they lack, or in its pattern or scope alone."""
     own = variants[name]
     for other, variant in variants.items():
         if own.rewind and variant == own.model_copy(update={"rewind": 0}):
             yield "rewind", other
         if own.pattern != "weight" and variant == own.model_copy(update={"pattern": "weight"}):
             yield "blocks" if own.pattern == "block" else "structure", other
+        if own.scope != "global" and variant == own.model_copy(update={"scope": "global"}):
+            yield "scope", other

@@ -28,6 +28,7 @@ def answers(study: Study) -> Iterator[str]:
         ("Does a mask that was found elsewhere do as well?", _elsewhere),
         ("What do 1x4 blocks cost?", partial(_verdicts, family="blocks")),
         ("What does removing heads, q/k pairs and neurons cost?", partial(_verdicts, family="structure")),
+        ("What does it cost to compare weights within layers, or as they are?", partial(_verdicts, family="scope")),
         ("How do tickets compare with a small dense network of equal bytes?", partial(_verdicts, family="small")),
         ("And with the dense network trained for as long as the ladder?", partial(_verdicts, family="longer")),
     ):
@@ -60,7 +61,7 @@ def _winning(study: Study) -> Iterator[str]:
         yield (
             f"A winning ticket matches its dense model and stands, with a corrected p below {SIGNIFICANT}, above every "
             f"control that its ladder has of fresh weights under its mask ({words(FRESH)}) and of masks drawn at "
-            f"random ({words(PLACES)}), at least one of each. By {often} {winners} of {count(len(rows), 'ladder')} "
+            f"random ({words(PLACES)}), at least one of each. On {often} {winners} of {count(len(rows), 'ladder')} "
             f"{'has' if winners == 1 else 'have'} one. The dense model has been trained once, a ticket's ladder once "
             "more for every level; "
             + (
@@ -204,3 +205,22 @@ def _stable(study: Study) -> Iterator[str]:
         f"of {count(len(worsts), 'place')}; in points, means over seeds and, in brackets, the highest:"
     )
     yield Table(["ladder", "from step", *_columns(study, levels)], rows).markdown()
+    yield from _first_stable(study, found)
+
+
+def _first_stable(study: Study, found: pd.DataFrame) -> Iterator[str]:
+    """The choice of the step, where variants differ in nothing else."""
+    steps = study.rewind_steps()
+    firsts = []
+    for attention in study.attentions() if steps else ():
+        own = select(found[found["variant"].isin(list(steps))], attention=attention)
+        for what, rows in (("tickets", own[own["level"] > 0]), ("dense models", own[own["level"] == 0])):
+            worst = rows.groupby(rows["variant"].map(steps))["error"].max()
+            low = [step for step in worst.index if (worst[worst.index >= step] < STABLE).all()]
+            firsts.append(f"{attention} {what}, {f'step {min(low)}' if low else 'none of them'}")
+    if firsts:
+        yield (
+            f"Of the steps {words(map(str, sorted(set(steps.values()))))}, which alone these variants differ in "
+            f"({words(f'`{name}`' for name in steps)}), the first from which on no barrier of any seed is higher: "
+            f"{'; '.join(firsts)}."
+        )

@@ -155,8 +155,10 @@ def ladder(study: Study) -> Iterator[str]:
         f"Density is the kept fraction of the prunable weights ({prunable}). Matching: the lower end of the interval "
         f"of ticket minus dense lies above {points(-study.params.evaluate.margin)} points."
     )
-    yield "Where the weights are that tickets keep, in % of those of each part of all layers (mean over seeds):"
-    yield tables.shares(study).markdown()
+    shares = tables.shares(study)
+    if shares.rows:
+        yield "Where the weights are that tickets keep, in % of those of each part of all layers (mean over seeds):"
+        yield shares.markdown()
     overlaps = tables.overlaps(study)
     if overlaps.rows:
         found = select(study.tables["overlaps"], source="")
