@@ -132,7 +132,7 @@ def timings_page(found: dict[str, Any]) -> str:
         "interleaved rounds with the same sentences, threads and warm-up; times are per call and without tokenization. "
         "The reference engine is written to be read, not to be fast. An encoder of this shape has random weights, "
         "softmax attention and layer normalization. `isa` is what PyTorch and the native engine keep to, the others as "
-        "far as they can be told; all use all there is in [engines.md](engines.md), at other "
+        "far as they can be told; all use all there is in `reports/engines.md`, at other "
         f"shapes.{absent}\n\n"
         f"{tables.timings(found).markdown()}\n"
     )
