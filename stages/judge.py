@@ -33,6 +33,8 @@ PARTS = {
     "runtime": {"versions", "autocast"},
 }
 """Of these blocks, what may differ from run to run of a study."""
+MEASURED_BY = ("name", "seed", "layer", "quantity", "estimator")
+"""What tells the rows of a table of measurements apart."""
 SAME = ("data", "language", "tokenizer", "model", "train", "prune", "teacher", "lessons", *PARTS)
 """Blocks that are the same in all, besides their variants."""
 
@@ -79,7 +81,9 @@ def judge(params: Params, folder: Path) -> None:
     tables = {name: read_table(folder / f"{name}.csv") for name in read}
     whole = [run for run in runs if all((run / f"{name}.csv.gz").exists() for name in MEASURED)]
     for name in MEASURED if whole else ():
-        tables[name] = pd.concat([read_table(run / f"{name}.csv.gz") for run in whole], ignore_index=True)
+        frame = pd.concat([read_table(run / f"{name}.csv.gz") for run in whole], ignore_index=True)
+        keys = [column for column in MEASURED_BY if column in frame]
+        tables[name] = frame.drop_duplicates(keys, ignore_index=True)  # a network may be in several runs
         if name != "information":  # as long as all else together, and shown in figures
             write_text(folder / f"{name}.csv", tables[name].to_csv(index=False, lineterminator="\n"))
     study = Study(params, statistics, {}, tables)

@@ -104,8 +104,9 @@ def test_masks_of_other_runs_are_compared_and_seeds_in_two_runs_count_once(study
     assert (overlaps["pairs"] == 3).all()  # seeds 0 and 1 of one run, seed 2 of another
     shutil.copytree(folder / "runs", tmp_path / "runs")
     shutil.copytree(folder / "runs" / "first", tmp_path / "runs" / "again")
+    shutil.copytree(folder / "runs" / "softmax", tmp_path / "runs" / "twice")
     judge(fake_params(), tmp_path)
-    for name in ("overlaps", "lines", "zeros", "summary", "comparisons"):
+    for name in ("overlaps", "densities", "lines", "zeros", "summary", "comparisons", "certificates", "mask_bits"):
         assert len(pd.read_csv(tmp_path / f"{name}.csv")) == len(pd.read_csv(folder / f"{name}.csv"))
 
 
