@@ -52,14 +52,18 @@ def whole(name: str) -> None:
         raise UserError(f"{name}: {_named(name, parts)}; name one, as in --run {next(iter(parts))}")
 
 
-def _preset(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _preset(name: str, above: tuple[str, ...] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
     """The differences of a preset from params.yaml, and its parts by name. UserError where there is no such preset."""
     preset = PRESETS / f"{name}.yaml"
     if not preset.exists():
         raise UserError(f"{preset.relative_to(ROOT)}: no such preset")
     differences = _read(preset)
     parts, other = differences.pop("parts", {}), differences.pop("preset", "")
-    return (merge(_preset(other)[0], differences) if other else differences), parts
+    if not other:
+        return differences, parts
+    if other in (chain := (*above, name)):
+        raise UserError(f"{preset.relative_to(ROOT)}: preset = {other}, which is where it came from")
+    return merge(_preset(other, chain)[0], differences), parts
 
 
 def _named(name: str, parts: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -35,6 +36,13 @@ SMALL: dict[str, Any] = {
 """Over presets/tiny.yaml: one seed, and a segment of two levels."""
 
 FEWER: dict[str, Any] = {"grid": {"attentions": ["inhibitor"]}}
+
+
+def run_stage(stage: ModuleType, *arguments: str) -> None:
+    """A stage in this process, in the current folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["stages", *arguments])
+        stage.main()
 
 
 @dataclass(frozen=True)

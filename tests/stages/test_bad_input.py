@@ -134,6 +134,13 @@ def test_a_preset_replaces_what_it_names_and_nothing_else(monkeypatch, tmp_path)
     with pytest.raises(UserError, match=r"^--run part: preset.yaml has no parts$"):
         presets.with_preset("preset", [], "part")
     assert presets.with_preset("preset", ["b=4"], "anything")["b"] == 4
+    (tmp_path / "other.yaml").write_text("preset: preset\nb: 5\n")
+    preset.write_text("a: {x: 2}\n")
+    assert presets.with_preset("other", []) == {"a": {"x": 2, "y": [1, 2]}, "b": 5}
+    for text, where in (("preset: preset\n", "preset.yaml: preset"), ("preset: other\n", "other.yaml: preset")):
+        preset.write_text(text)
+        with pytest.raises(UserError, match=rf"^{where} = preset, which is where it came from$"):
+            presets.with_preset("preset", [])
     for text, fault in (("a: [", "not valid YAML"), ("- a\n", "expected blocks of parameters")):
         preset.write_text(text)
         with pytest.raises(UserError, match=f"^preset.yaml: {fault}"):

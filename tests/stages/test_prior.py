@@ -11,9 +11,8 @@ from integer_tickets.errors import UserError
 from integer_tickets.params import merge
 from integer_tickets.training.state import load_model
 from stages import certify, distill, lessons, prepare, prune_rewind, quantize, teacher, train_dense
-from tests.stages.conftest import ROOT
+from tests.stages.conftest import ROOT, run_stage
 from tests.stages.test_shuffled import CHANGES
-from tests.stages.test_structure import run
 
 ITEM = ["--attention", "inhibitor", "--variant", "ternary", "--seed", "0"]
 TICKET = Path("artifacts/integer/inhibitor-ternary-0/level_2/ternary")
@@ -41,15 +40,15 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     checkout(top / "second", merge(shared, second))
     for name in ("first", "second"):
         with contextlib.chdir(top / name):
-            run(prepare)
-            run(teacher)
-            run(lessons)
-            run(train_dense, *ITEM)
-            run(prune_rewind, *ITEM, "--segment", "upper", "--levels", "1-2")
+            run_stage(prepare)
+            run_stage(teacher)
+            run_stage(lessons)
+            run_stage(train_dense, *ITEM)
+            run_stage(prune_rewind, *ITEM, "--segment", "upper", "--levels", "1-2")
             for level in ("0", "2"):
-                run(quantize, *ITEM, "--level", level)
-            run(distill, *ITEM, "--level", "2")
-            run(certify)
+                run_stage(quantize, *ITEM, "--level", level)
+            run_stage(distill, *ITEM, "--level", "2")
+            run_stage(certify)
     return top
 
 
@@ -78,6 +77,6 @@ def test_a_prior_of_another_shape_is_named(study, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "here")
     prior = str(study / "first" / TICKET)
     Path("params.yaml").write_text(yaml.safe_dump(merge(values, {"train": {"start": prior}, "model": {"hidden": 24}})))
-    run(prepare)
+    run_stage(prepare)
     with pytest.raises((UserError, SystemExit), match=r"train.start: .* holds a model of another shape"):
-        run(train_dense, *ITEM)
+        run_stage(train_dense, *ITEM)

@@ -9,8 +9,7 @@ import yaml
 
 from integer_tickets.params import merge
 from stages import certify, distill, lessons, prepare, prune_rewind, quantize, teacher, train_dense
-from tests.stages.conftest import ROOT
-from tests.stages.test_structure import run
+from tests.stages.conftest import ROOT, run_stage
 
 CHANGES = {
     "grid": {"seeds": [0], "segments": [{"id": "upper", "previous": "dense", "first": 1, "last": 2}]},
@@ -33,17 +32,17 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
         values = merge(values, changes)
     (folder / "params.yaml").write_text(yaml.safe_dump(values))
     with contextlib.chdir(folder):
-        run(prepare)
-        run(teacher)
-        run(lessons)
+        run_stage(prepare)
+        run_stage(teacher)
+        run_stage(lessons)
         for attention in ("inhibitor", "softmax"):
             item = ["--attention", attention, "--variant", "ternary", "--seed", "0"]
-            run(train_dense, *item)
-            run(prune_rewind, *item, "--segment", "upper", "--levels", "1-2")
-            run(quantize, *item, "--level", "0")
-            run(quantize, *item, "--level", "2")
-            run(distill, *item, "--level", "2")
-        run(certify)
+            run_stage(train_dense, *item)
+            run_stage(prune_rewind, *item, "--segment", "upper", "--levels", "1-2")
+            run_stage(quantize, *item, "--level", "0")
+            run_stage(quantize, *item, "--level", "2")
+            run_stage(distill, *item, "--level", "2")
+        run_stage(certify)
         return pd.read_csv("artifacts/certificates.csv")
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import shutil
-import sys
 from pathlib import Path
 from typing import get_args
 
@@ -38,7 +37,7 @@ from stages import (
     train_dense,
     transfer,
 )
-from tests.stages.conftest import ROOT, SMALL
+from tests.stages.conftest import ROOT, SMALL, run_stage
 
 HEADS = 4
 KINDS = list(get_args(Kind))
@@ -67,12 +66,6 @@ CHANGES = {
 ITEMS = [(attention, variant) for attention in ("inhibitor", "softmax") for variant in ("structure", "int8")]
 
 
-def run(stage, *arguments: str) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["stages", *arguments])
-        stage.main()
-
-
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which every stage but benchmark has run."""
@@ -82,31 +75,31 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         values = merge(values, changes)
     (folder / "params.yaml").write_text(yaml.safe_dump(values))
     with contextlib.chdir(folder):
-        run(prepare)
-        run(teacher)
-        run(lessons)
+        run_stage(prepare)
+        run_stage(teacher)
+        run_stage(lessons)
         for attention, variant in ITEMS:
             item = ["--attention", attention, "--variant", variant, "--seed", "0"]
-            run(train_dense, *item)
-            run(prune_rewind, *item, "--segment", "upper", "--levels", "1-2")
-            run(quantize, *item, "--level", "0")
-            run(connectivity, *item, "--level", "0")
+            run_stage(train_dense, *item)
+            run_stage(prune_rewind, *item, "--segment", "upper", "--levels", "1-2")
+            run_stage(quantize, *item, "--level", "0")
+            run_stage(connectivity, *item, "--level", "0")
             for stage in (connectivity, quantize, distill):
-                run(stage, *item, "--level", "2")
+                run_stage(stage, *item, "--level", "2")
             for kind in KINDS:
-                run(controls, *item, "--level", "2", "--kind", kind)
+                run_stage(controls, *item, "--level", "2", "--kind", kind)
         for attention, variant in ITEMS:
             if attention == "inhibitor":
                 item = ["--attention", attention, "--variant", variant, "--seed", "0"]
-                run(transfer, *item, "--level", "2", "--kind", "softmax")
+                run_stage(transfer, *item, "--level", "2", "--kind", "softmax")
         for attention in ("inhibitor", "softmax"):
             for kind in ("signs", "integers"):
-                run(supermask, "--attention", attention, "--seed", "0", "--kind", kind)
-        run(evaluate)
+                run_stage(supermask, "--attention", attention, "--seed", "0", "--kind", kind)
+        run_stage(evaluate)
         for attention, variant in ITEMS:
-            run(analyze, "--attention", attention, "--variant", variant, "--seed", "0")
-        run(certify)
-        run(report)
+            run_stage(analyze, "--attention", attention, "--variant", variant, "--seed", "0")
+        run_stage(certify)
+        run_stage(report)
     return folder
 
 
@@ -212,7 +205,7 @@ def test_masks_of_another_shape_are_refused(study, tmp_path, monkeypatch):
     with pytest.raises(
         UserError, match="softmax-structure-0/upper/level_2: its masks are not those of a model of this"
     ):
-        run(transfer, *item)
+        run_stage(transfer, *item)
 
 
 @pytest.mark.parametrize("kind", ["signs", "integers"])
@@ -236,4 +229,4 @@ def test_a_ladder_that_cannot_go_further_says_so(study, tmp_path, monkeypatch):
     Path("params.yaml").write_text(yaml.safe_dump(values))
     item = ["--attention", "inhibitor", "--variant", "structure", "--seed", "0"]
     with pytest.raises(UserError, match="every layer is down to one head, one q/k pair and one neuron, nothing is"):
-        run(prune_rewind, *item, "--segment", "upper", "--levels", "1-2")
+        run_stage(prune_rewind, *item, "--segment", "upper", "--levels", "1-2")

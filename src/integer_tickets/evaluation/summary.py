@@ -10,7 +10,7 @@ import numpy as np
 from integer_tickets.blocks import Evaluate
 from integer_tickets.evaluation.answers import BASELINE
 from integer_tickets.evaluation.collect import Configuration, Model
-from integer_tickets.evaluation.comparisons import declared
+from integer_tickets.evaluation.comparisons import FAMILIES, declared
 from integer_tickets.evaluation.metrics import Array, intervals
 from integer_tickets.evaluation.statistics import compare, holm
 from integer_tickets.params import Params
@@ -79,13 +79,14 @@ def comparison_rows(
         named = {"family": comparison.family, "question": comparison.question, "a": a.name, "b": b.name}
         rows.append(columns_of(a) | numbers | named | {"split": split, "p": result.p})
         asked.append((comparison.family, *(sha256(side.tobytes()).digest() for side in (one, other))))
-    for family in dict.fromkeys(row["family"] for row in rows):
-        # Variants that differ below level 0 alone have one dense model: that is asked once, whatever it is called.
-        distinct = {key: row["p"] for key, row in zip(asked, rows, strict=True) if key[0] == family}
-        corrected = dict(zip(distinct, holm(list(distinct.values())), strict=True))
-        for key, row in zip(asked, rows, strict=True):
-            if key in corrected:
-                row |= {"p": float(f"{row['p']:.4g}"), "p_holm": float(f"{corrected[key]:.4g}")}
+    # Variants that differ below level 0 alone have one dense model: that is asked once, whatever it is called.
+    distinct = {key: row["p"] for key, row in zip(asked, rows, strict=True)}
+    corrected: dict[tuple[Any, ...], float] = {}
+    for family in FAMILIES:
+        of_family = {key: p for key, p in distinct.items() if key[0] == family}
+        corrected |= zip(of_family, holm(list(of_family.values())), strict=True)
+    for key, row in zip(asked, rows, strict=True):
+        row |= {"p": float(f"{row['p']:.4g}"), "p_holm": float(f"{corrected[key]:.4g}")}
     return rows
 
 
