@@ -94,12 +94,27 @@ def test_predict_gives_bytes_back_line_by_line(run):
         (["predict", "--engine", "abacus", "x"], b"integer-tickets: no engine 'abacus'; here run "),
         (["conformance", "--engine", "abacus"], b"no engine 'abacus'"),
         (["conformance", "--model", "x"], b"conformance: --model needs --fuzz or --texts"),
-        (["inspect", "nothing"], b"integer-tickets: nothing: no such file\n"),
+        (["inspect", "nothing"], b"integer-tickets: nothing: no such file, nor a ticket that comes with the package"),
+        (["inspect", "./nothing"], b"integer-tickets: nothing: no such file\n"),
+        (["certify", KIT, "--data", __file__, "--prior", "nothing"], b"nothing: no such file, nor a ticket"),
     ],
 )
 def test_errors_are_one_line(run, arguments, message):
     status, out, err = run(*arguments)
     assert (status, out) == (2, b"") and message in err and err.count(b"\n") == 1
+
+
+def test_a_ticket_that_comes_with_the_package_goes_by_its_name(run, monkeypatch, tmp_path):
+    monkeypatch.setattr("integer_tickets.integer.ticket.RELEASED", tmp_path)
+    assert integer_tickets.released() == ()
+    for name in ("second", "first"):
+        (tmp_path / f"{name}.safetensors").write_bytes(KIT.read_bytes())
+        (tmp_path / f"{name}.md").touch()
+    assert integer_tickets.released() == ("first", "second")
+    assert integer_tickets.load("first").artefact.sha256 == integer_tickets.load(KIT).artefact.sha256
+    assert run("predict", "--model", "second", "a good film") == run("predict", "a good film")
+    assert b"second.safetensors, " in run("inspect", "second")[1]
+    assert b"(they are: first, second)" in run("inspect", "third")[2]
 
 
 def test_inspect(run):

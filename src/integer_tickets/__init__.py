@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from integer_tickets.integer.engines import engines
-    from integer_tickets.integer.ticket import Ticket, load
+    from integer_tickets.integer.ticket import Ticket, load, released
 
-__all__ = ["Ticket", "engines", "load"]
+__all__ = ["Ticket", "engines", "load", "released"]
 
-_HOME = {"Ticket": "ticket", "engines": "engines", "load": "ticket"}
+_HOME = {"Ticket": "ticket", "engines": "engines", "load": "ticket", "released": "ticket"}
 
 
 def __getattr__(name: str) -> Any:

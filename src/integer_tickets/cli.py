@@ -14,6 +14,8 @@ from integer_tickets.errors import UserError
 if TYPE_CHECKING:
     from integer_tickets.integer.artefact import Artefact
 
+TICKETS = "a .safetensors file or the name of a ticket that comes with the package"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0, 1 (a check failed), 2 (wrong use)."""
@@ -61,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         "next) and the text, separated by tabs.",
     )
     predict.add_argument("text", nargs="*", metavar="TEXT", help="a text to classify; without any, standard input")
-    predict.add_argument("--model", type=Path, metavar="FILE", help="the ticket to run (default: the one built in)")
+    _add_model(predict, "the ticket to run")
     _add_engine(predict)
     predict.add_argument(
         "--threads",
@@ -84,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Describe a ticket: shapes, where its bits go, how sparse each layer is, the largest value that "
         "each 32-bit sum can reach, and where the ticket comes from.",
     )
-    inspect.add_argument("file", type=Path, metavar="FILE", help="the ticket, a .safetensors file")
+    inspect.add_argument("file", metavar="TICKET", help=TICKETS)
     inspect.add_argument("--json", action="store_true", help="print one JSON object")
     inspect.set_defaults(run=_inspect)
 
@@ -97,9 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_engine(conformance, "the engine to check, all that run here without one")
     conformance.add_argument("--fuzz", type=int, default=0, metavar="N", help="and all of them on N random sentences")
     conformance.add_argument("--texts", type=Path, metavar="FILE", help="and all of them on the lines of a file")
-    conformance.add_argument(
-        "--model", type=Path, metavar="FILE", help="the ticket for both (default: the one built in)"
-    )
+    _add_model(conformance, "the ticket for both")
     export = commands.add_parser(
         "export",
         help="write a ticket as C or ONNX",
@@ -107,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
         "ONNX graph of integers (token ids in, logits out).",
     )
     export.add_argument("form", choices=("c", "onnx"), help="what to write")
-    export.add_argument("--model", type=Path, metavar="FILE", help="the ticket (default: the one built in)")
+    _add_model(export, "the ticket")
     export.add_argument(
         "--out", type=Path, metavar="DIR", default=Path(), help="the folder to write to (default: here)"
     )
@@ -119,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Bound the error of a ticket on new texts from its errors on the examples it was trained on and "
         "the bits of its code. Any independent examples will do; those of train are as good as others.",
     )
-    certify.add_argument("file", type=Path, metavar="FILE", help="the ticket, a .safetensors file")
+    certify.add_argument("file", metavar="TICKET", help=TICKETS)
     certify.add_argument("--data", type=Path, required=True, metavar="FILE", help="tsv, csv, jsonl or parquet, or .gz")
     certify.add_argument("--text", nargs="+", default=["sentence"], metavar="COLUMN", help="one, or two for pairs")
     certify.add_argument("--label", default="label", metavar="COLUMN", help="of the labels (default: label)")
@@ -135,13 +135,15 @@ def _parser() -> argparse.ArgumentParser:
         "--clusters", type=int, default=1, metavar="N", help="units that may hang together, for a second bound"
     )
     certify.add_argument("--delta", type=float, default=0.05, help="the probability of being wrong (default: 0.05)")
-    certify.add_argument(
-        "--prior", type=Path, metavar="FILE", help="a ticket found on other data: only what differs from it counts"
-    )
+    certify.add_argument("--prior", metavar="TICKET", help="one found on other data: only what differs from it counts")
     certify.set_defaults(run=_certify)
     commands.add_parser("run", help="run the pipeline in this folder, several items at a time")  # see _run
     conformance.set_defaults(run=_conformance)
     return parser
+
+
+def _add_model(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("--model", metavar="TICKET", help=f"{text}, {TICKETS} (default: the one built in)")
 
 
 def _add_engine(parser: argparse.ArgumentParser, text: str = "the engine to use; changes the speed alone") -> None:
@@ -160,13 +162,20 @@ def _run(words: list[str]) -> int:
     return subprocess.run([sys.executable, "-m", "stages", "run", *words], check=False).returncode
 
 
-def _predict(arguments: argparse.Namespace) -> int:
+def _file(ticket: str | None) -> Path:
+    """Of a ticket by its name or path, of the one built in without."""
     from integer_tickets.integer.conformance import KIT, TICKET
+    from integer_tickets.integer.ticket import file_of
+
+    return file_of(ticket) if ticket else KIT / TICKET
+
+
+def _predict(arguments: argparse.Namespace) -> int:
     from integer_tickets.integer.ticket import load
     from integer_tickets.integer.tokenizer import to_bytes
     from integer_tickets.prediction import predict, predict_stream
 
-    ticket = load(arguments.model or KIT / TICKET)
+    ticket = load(_file(arguments.model))
     how = arguments.engine, arguments.threads, arguments.format
     if arguments.text:
         predict(ticket, [to_bytes(text) for text in arguments.text], *how)
@@ -188,8 +197,9 @@ def _lines(path: Path) -> list[bytes]:
 def _inspect(arguments: argparse.Namespace) -> int:
     from integer_tickets.integer.artefact import bits_breakdown, load
 
-    artefact = load(arguments.file)
-    facts = _facts(artefact) | {"file": str(arguments.file), "bits": bits_breakdown(arguments.file)}
+    path = _file(arguments.file)
+    artefact = load(path)
+    facts = _facts(artefact) | {"file": str(path), "bits": bits_breakdown(path)}
     if arguments.json:
         print(json.dumps(facts, indent=2, sort_keys=True))
     else:
@@ -271,9 +281,9 @@ def _certify(arguments: argparse.Namespace) -> int:
         raise UserError(f"--clusters {arguments.clusters}: expected a number from 1")
     if len(arguments.text) > 2:
         raise UserError("--text: expected one column, or two for pairs")
-    columns, prior = (arguments.text, arguments.label), arguments.prior
+    columns, prior = (arguments.text, arguments.label), _file(arguments.prior) if arguments.prior else None
     settings = Certify(delta=arguments.delta, unit=arguments.unit, clusters=arguments.clusters)
-    found = certify(arguments.file, arguments.data, *columns, arguments.group, settings, prior)
+    found = certify(_file(arguments.file), arguments.data, *columns, arguments.group, settings, prior)
     for line in explained(found, settings.clusters, prior is not None):
         print(line)
     return 0
@@ -282,11 +292,10 @@ def _certify(arguments: argparse.Namespace) -> int:
 def _export(arguments: argparse.Namespace) -> int:
     from integer_tickets.files import write_bytes, write_text
     from integer_tickets.integer.artefact import load
-    from integer_tickets.integer.conformance import KIT, TICKET
     from integer_tickets.integer.export_c import c_files
     from integer_tickets.integer.export_onnx import onnx_model
 
-    ticket = load(arguments.model or KIT / TICKET)
+    ticket = load(_file(arguments.model))
     if arguments.form == "onnx":
         graph = onnx_model(ticket.network).SerializeToString(deterministic=True)
         path = arguments.out / f"{arguments.name}.onnx"
@@ -317,10 +326,9 @@ def _conformance(arguments: argparse.Namespace) -> int:
             print(f"  {line}")
     if arguments.fuzz > 0 or arguments.texts:
         from integer_tickets.integer.artefact import load
-        from integer_tickets.integer.conformance import KIT, TICKET
         from integer_tickets.integer.fuzz import compare, fuzz
 
-        ticket = load(arguments.model or KIT / TICKET)
+        ticket = load(_file(arguments.model))
         results = fuzz(ticket, arguments.fuzz) if arguments.fuzz > 0 else []
         if arguments.texts:
             results += compare(ticket, _lines(arguments.texts))

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
+from integer_tickets.errors import UserError
 from integer_tickets.integer import artefact
 from integer_tickets.integer.artefact import Artefact
 from integer_tickets.integer.engines import text_logits
 from integer_tickets.integer.rounding import Array
 from integer_tickets.integer.tokenizer import Input
+
+RELEASED = Path(__file__).parents[1] / "released"
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,25 @@ def decide(logits: Array, labels: Sequence[str]) -> list[tuple[str, int]]:
     return [(labels[i], margin) for i, margin in zip(best, (first - second).tolist(), strict=True)]
 
 
-def load(path: str | Path) -> Ticket:
-    """Load a ticket from its file. Raises UserError, one line, if it is missing, damaged or none."""
-    return Ticket(artefact.load(Path(path)))
+def released() -> tuple[str, ...]:
+    """Names of the tickets that come with the package; beside the file of each, NAME.md says what it is."""
+    return tuple(sorted(path.stem for path in RELEASED.glob("*.safetensors")))
+
+
+def file_of(ticket: str | Path) -> Path:
+    """The file of a ticket that comes with the package, or of any other one by its path.
+
+    Raises UserError, one line, for a bare name that is neither.
+    """
+    if str(ticket) in released():
+        return RELEASED / f"{ticket}.safetensors"
+    path = Path(ticket)
+    if str(ticket) == path.stem and not path.exists():
+        names = ", ".join(released()) or "none"
+        raise UserError(f"{ticket}: no such file, nor a ticket that comes with the package (they are: {names})")
+    return path
+
+
+def load(ticket: str | Path) -> Ticket:
+    """Load a ticket by its name or from its file. Raises UserError, one line, if it is missing, damaged or none."""
+    return Ticket(artefact.load(file_of(ticket)))

@@ -1,0 +1,54 @@
+"""Put a ticket into the package, with its model card: `python -m stages.release NAME MODEL --study STUDY`.
+
+MODEL is its folder as the column `model` of results.csv says; STUDY a preset that was run here (else the default run).
+"""
+
+import argparse
+from pathlib import Path
+
+from integer_tickets.errors import UserError
+from integer_tickets.files import read_json, write_bytes, write_text
+from integer_tickets.integer.artefact import bits_breakdown, load
+from integer_tickets.integer.ticket import RELEASED
+from integer_tickets.params import load_params
+from integer_tickets.report.card import Released, card
+from integer_tickets.report.study import read_table
+from stages.presets import ROOT
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m stages.release", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("name", help="of the ticket: predict --model NAME")
+    parser.add_argument("model", help="as in artifacts/integer/inhibitor-int4-0/level_2/int4")
+    parser.add_argument("--study", help="the preset whose run has made it (default: the default run)")
+    parser.add_argument("--out", type=Path, default=RELEASED, help="the folder (default: that of the package)")
+    arguments = parser.parse_args()
+    try:
+        release(arguments.name, arguments.model, arguments.study, arguments.out)
+    except UserError as error:
+        raise SystemExit(f"release: {error}") from None
+
+
+def release(name: str, model: str, study: str | None, out: Path) -> None:
+    folder = ROOT / ".study" / study if study else ROOT
+    file = folder / model / "ticket.safetensors"
+    results = read_table(folder / "artifacts" / "evaluation" / "results.csv")
+    if model not in set(results["model"]):
+        raise UserError(f"{model}: results.csv has no such model; run the whole study")
+    ticket = Released(
+        name=name,
+        model=model,
+        command=f"python -m stages.study {study} --data FOLDER" if study else "make repro",
+        params=load_params(folder / "params.yaml"),
+        statistics=read_json(folder / "artifacts" / "data" / "statistics.json"),
+        results=results,
+        bits=bits_breakdown(file),
+        sha256=load(file).sha256,
+    )
+    write_bytes(out / f"{name}.safetensors", file.read_bytes())
+    write_text(out / f"{name}.md", card(ticket))
+    print(f"{out / name}.safetensors, {ticket.bits['total'] / 1e6:.2f} Mbit, and its card {name}.md")
+
+
+if __name__ == "__main__":
+    main()
