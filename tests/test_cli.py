@@ -223,12 +223,15 @@ def test_certify(run, tmp_path):
     data.write_text("sentence\tlabel\n" + "the film is superb\tpositive\nthe film is awful\tnegative\n" * 3000)
     status, out, err = run("certify", KIT, "--data", data)
     assert (status, err) == (0, b"") and b"0.00 % of 6,000 examples, one for each row" in out
+    assert b"But 5,998 rows repeat others, or parts of them" in out
     status, out, _ = run("certify", KIT, "--data", data, "--unit", "text", "--delta", 0.1)
     assert status == 0 and b"With probability 0.9" in out and b"of 2 examples, one for each text" in out
+    assert b"rows repeat" not in out
     grouped = tmp_path / "grouped.tsv"
     grouped.write_text("sentence\tlabel\tfilm\n" + "superb\tpositive\ta\nawful\tnegative\tb\nfine\tpositive\tb\n")
     status, out, _ = run("certify", KIT, "--data", grouped, "--unit", "group", "--group", "film")
     assert status == 0 and b"of 2 examples, one for each group of rows" in out
+    assert b"rows repeat" not in run("certify", KIT, "--data", grouped)[1]
     status, beside, _ = run("certify", KIT, "--data", data, "--prior", KIT)
     assert status == 0 and b"the prior ticket was found without these examples" in beside
 

@@ -283,9 +283,11 @@ def _certify(arguments: argparse.Namespace) -> int:
         raise UserError("--text: expected one column, or two for pairs")
     columns, prior = (arguments.text, arguments.label), _file(arguments.prior) if arguments.prior else None
     settings = Certify(delta=arguments.delta, unit=arguments.unit, clusters=arguments.clusters)
-    found = certify(_file(arguments.file), arguments.data, *columns, arguments.group, settings, prior)
+    found, repeats = certify(_file(arguments.file), arguments.data, *columns, arguments.group, settings, prior)
     for line in explained(found, settings.clusters, prior is not None):
         print(line)
+    if repeats and found.unit == "row":
+        print(f"But {repeats:,} rows repeat others, or parts of them: hardly drawn independently. See --unit text.")
     return 0
 
 

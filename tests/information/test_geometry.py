@@ -48,6 +48,14 @@ def test_rate_and_entropy_of_rounded_gaussians():
     assert coding_rate(x) + GAUSSIAN * 8 == pytest.approx(48.37, abs=0.05)
 
 
+def test_rate_and_entropy_of_correlated_rounded_gaussians():
+    mix = np.random.default_rng(5).normal(size=(8, 8)) * 24
+    x = np.rint(gaussians(200_000, 8) @ mix).astype(int)
+    whole = 4 * np.log2(2 * np.pi * np.e) + np.linalg.slogdet(mix)[1] / np.log(2)
+    separate = sum(miller_madow(counts_of(column)) for column in x.T)
+    assert coding_rate(x) + GAUSSIAN * 8 == pytest.approx(whole, abs=0.05) and separate > whole + 3
+
+
 def test_rate_below_one_step_says_less_than_the_entropy():
     x = np.rint(0.3 * gaussians(100_000, 1)).astype(int)
     assert coding_rate(x) + GAUSSIAN > miller_madow(counts_of(x)) + 0.2
