@@ -38,6 +38,22 @@ def test_nsb_gives_the_published_value():
     assert nsb(NDD, 100) * math.log(2) == pytest.approx(2.840012048914245, abs=1e-6)
 
 
+GEOMETRIC = np.array([400, 200, 100, 50, 25, 12, 6, 3, 1, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("counts", "values"),
+    [
+        (NDD, (4.012302180730913, 4.040030827588063, 4.031577255151435)),
+        (GEOMETRIC, (2.001176493445985, 2.012903037922349, 2.0049217159786927)),
+    ],
+)
+def test_another_package_gives_the_same(counts, values):
+    """infomeasure 0.6.3: entropy(data, approach="miller_madow" and so on, base=2)."""
+    found = [estimate(counts) for estimate in (miller_madow, chao_shen, chao_wang_jost)]
+    assert found == pytest.approx(values, abs=1e-9)
+
+
 # distribution, n, truth, then what plug-in, MM, Grassberger, Chao-Shen, CWJ and NSB give on average
 KNOWN = [
     (uniform(256), 872, 8.000, 7.784, 7.989, 8.018, 8.077, 8.011, 7.987),
