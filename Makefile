@@ -56,7 +56,7 @@ test: $(STAMP)
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	OMP_NUM_THREADS=1 .venv/bin/pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 .venv/bin/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # torch stays out, because its wheel differs between CPU and GPU builds, and so do the libraries of a GPU build.
 lock:
