@@ -17,7 +17,7 @@ def certify(
     file: Path, data: Path, text: Sequence[str], label: str, group: str, settings: Certify,
     prior: Path | None = None,
 ) -> tuple[Certificate, int]:  # fmt: skip
-    """Run the ticket on every row of `data` and bound its true error; how many rows repeat others, or parts of them.
+    """Run the ticket on every row of `data` and bound its true error; with unit `row` also how many rows repeat others.
 
     text: one column, or two for pairs; label: names of the ticket's classes, or their numbers from 0; settings.unit:
     with `text`, rows whose first column is part of a longer one count as one, with `group` those of the same entry in
@@ -50,5 +50,5 @@ def certify(
     beside = None if earlier is None else (earlier.network, earlier.tokenizer)
     bits, symmetry = length_of(ticket.network, ticket.tokenizer, beside)
     units = numbers_of(columns[0], rows[group] if grouped else None, settings.unit)
-    repeats = len(rows) - int(numbers_of(columns[0], None, "text").max()) - 1
+    repeats = len(rows) - int(numbers_of(columns[0], None, "text").max()) - 1 if settings.unit == "row" else 0
     return certificate(predicted != labels, labels, units, bits["total"], symmetry, settings), repeats

@@ -286,7 +286,7 @@ def _certify(arguments: argparse.Namespace) -> int:
     found, repeats = certify(_file(arguments.file), arguments.data, *columns, arguments.group, settings, prior)
     for line in explained(found, settings.clusters, prior is not None):
         print(line)
-    if repeats and found.unit == "row":
+    if repeats:
         print(f"But {repeats:,} rows repeat others, or parts of them: hardly drawn independently. See --unit text.")
     return 0
 

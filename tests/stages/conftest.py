@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 from integer_tickets.params import merge
+from stages import distill, lessons, prepare, prune_rewind, quantize, teacher, train_dense
+from stages.presets import with_preset
 
 ROOT = Path(__file__).resolve().parents[2]
 PROBE = Path(__file__).with_name("probe")
@@ -43,6 +45,29 @@ def run_stage(stage: ModuleType, *arguments: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["stages", *arguments])
         stage.main()
+
+
+def write_params(folder: Path, preset: str, *changes: dict[str, Any]) -> None:
+    """params.yaml of a preset, with changes over it."""
+    values = with_preset(preset, [])
+    for more in changes:
+        values = merge(values, more)
+    (folder / "params.yaml").write_text(yaml.safe_dump(values))
+
+
+def run_lessons() -> None:
+    """The stages that all trainings begin with."""
+    for stage in (prepare, teacher, lessons):
+        run_stage(stage)
+
+
+def run_ladder(*item: str) -> None:
+    """A dense model and a segment `upper` of two levels, first and last as integers, the last one distilled."""
+    run_stage(train_dense, *item)
+    run_stage(prune_rewind, *item, "--segment", "upper", "--levels", "1-2")
+    for level in ("0", "2"):
+        run_stage(quantize, *item, "--level", level)
+    run_stage(distill, *item, "--level", "2")
 
 
 @dataclass(frozen=True)

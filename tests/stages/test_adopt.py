@@ -14,8 +14,8 @@ from integer_tickets.integer import artefact
 from integer_tickets.params import merge, parse_params
 from integer_tickets.training import pretrained
 from integer_tickets.training.state import load_model
-from stages import adopt, lessons, prepare, quantize, teacher, train_dense
-from tests.stages.conftest import ROOT, SMALL
+from stages import adopt, quantize, train_dense
+from tests.stages.conftest import SMALL, run_lessons, run_stage, write_params
 
 transformers = pytest.importorskip("transformers")
 
@@ -46,16 +46,12 @@ def adopted(tmp_path_factory):
         max_position_embeddings=64,
     )  # fmt: skip
     transformers.BertModel(config).save_pretrained(top / "bert")
-    values = yaml.safe_load((ROOT / "params.yaml").read_text())
-    tiny = yaml.safe_load((ROOT / "presets" / "tiny.yaml").read_text())
-    (top / "params.yaml").write_text(yaml.safe_dump(merge(merge(merge(values, tiny), SMALL), CHANGES)))
-    with contextlib.chdir(top), pytest.MonkeyPatch.context() as patch:
-        for stage, arguments in (
-            (prepare, []), (teacher, []), (lessons, []), (adopt, ["--attention", "inhibitor"]), (train_dense, ITEM),
-            (quantize, [*ITEM, "--level", "0"]),
-        ):  # fmt: skip
-            patch.setattr("sys.argv", ["stages", *arguments])
-            stage.main()
+    write_params(top, "tiny", SMALL, CHANGES)
+    with contextlib.chdir(top):
+        run_lessons()
+        run_stage(adopt, "--attention", "inhibitor")
+        run_stage(train_dense, *ITEM)
+        run_stage(quantize, *ITEM, "--level", "0")
     return top
 
 

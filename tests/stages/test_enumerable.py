@@ -5,25 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
 from integer_tickets.data.enumerable import enumeration
 from integer_tickets.information.exact import held
-from integer_tickets.params import merge
-from stages import (
-    analyze,
-    certify,
-    distill,
-    evaluate,
-    lessons,
-    prepare,
-    prune_rewind,
-    quantize,
-    report,
-    teacher,
-    train_dense,
-)
-from tests.stages.conftest import ROOT, SMALL, run_stage
+from stages import analyze, certify, evaluate, report
+from tests.stages.conftest import SMALL, run_ladder, run_lessons, run_stage, write_params
 
 ITEM = ["--attention", "inhibitor", "--variant", "float", "--seed", "0"]
 CHANGES = {
@@ -44,18 +30,10 @@ CHANGES = {
 def planes(tmp_path_factory) -> tuple[Path, pd.DataFrame]:
     """A folder in which the stages have run, and the exact quantities by level and layer."""
     folder = tmp_path_factory.mktemp("enumerable")
-    values = yaml.safe_load((ROOT / "params.yaml").read_text())
-    for changes in (yaml.safe_load((ROOT / "presets" / "tiny.yaml").read_text()), SMALL, CHANGES):
-        values = merge(values, changes)
-    (folder / "params.yaml").write_text(yaml.safe_dump(values))
+    write_params(folder, "tiny", SMALL, CHANGES)
     with contextlib.chdir(folder):
-        for stage in (prepare, teacher, lessons):
-            run_stage(stage)
-        run_stage(train_dense, *ITEM)
-        run_stage(prune_rewind, *ITEM, "--segment", "upper", "--levels", "1-2")
-        for level in ("0", "2"):
-            run_stage(quantize, *ITEM, "--level", level)
-        run_stage(distill, *ITEM, "--level", "2")
+        run_lessons()
+        run_ladder(*ITEM)
         run_stage(evaluate)
         run_stage(analyze, *ITEM)
         run_stage(certify)

@@ -7,13 +7,12 @@ import pytest
 import yaml
 
 from integer_tickets.data.corpus import load_corpus
-from integer_tickets.params import merge
 from integer_tickets.training.state import load_tensors
-from stages import lessons, prepare, quantize, teacher, train_dense
+from stages import quantize, train_dense
 from stages.lessons import joined
 from stages.models import DATA, LESSONS, TEACHER
 from tests.model.conftest import split_of
-from tests.stages.conftest import ROOT, SMALL
+from tests.stages.conftest import SMALL, run_lessons, run_stage, write_params
 
 ITEM = ["--attention", "inhibitor", "--variant", "float", "--seed", "0"]
 CHANGES = {
@@ -26,15 +25,11 @@ CHANGES = {
 def taught(tmp_path_factory):
     """Every student's lessons, a dense model that learned from them, and its integer networks."""
     top = tmp_path_factory.mktemp("lessons")
-    values = yaml.safe_load((ROOT / "params.yaml").read_text())
-    tiny = yaml.safe_load((ROOT / "presets" / "tiny.yaml").read_text())
-    (top / "params.yaml").write_text(yaml.safe_dump(merge(merge(merge(values, tiny), SMALL), CHANGES)))
-    with contextlib.chdir(top), pytest.MonkeyPatch.context() as patch:
-        for stage, arguments in (
-            (prepare, []), (teacher, []), (lessons, []), (train_dense, ITEM), (quantize, [*ITEM, "--level", "0"]),
-        ):  # fmt: skip
-            patch.setattr("sys.argv", ["stages", *arguments])
-            stage.main()
+    write_params(top, "tiny", SMALL, CHANGES)
+    with contextlib.chdir(top):
+        run_lessons()
+        run_stage(train_dense, *ITEM)
+        run_stage(quantize, *ITEM, "--level", "0")
     return top
 
 

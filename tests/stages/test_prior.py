@@ -10,8 +10,8 @@ import yaml
 from integer_tickets.errors import UserError
 from integer_tickets.params import merge
 from integer_tickets.training.state import load_model
-from stages import certify, distill, lessons, prepare, prune_rewind, quantize, teacher, train_dense
-from tests.stages.conftest import ROOT, run_stage
+from stages import certify, prepare, train_dense
+from tests.stages.conftest import run_ladder, run_lessons, run_stage, write_params
 from tests.stages.test_shuffled import CHANGES
 
 ITEM = ["--attention", "inhibitor", "--variant", "ternary", "--seed", "0"]
@@ -20,10 +20,7 @@ TICKET = Path("artifacts/integer/inhibitor-ternary-0/level_2/ternary")
 
 def checkout(folder: Path, changes: dict) -> None:
     folder.mkdir()
-    values = yaml.safe_load((ROOT / "params.yaml").read_text())
-    for more in (yaml.safe_load((ROOT / "presets" / "shuffled.yaml").read_text()), CHANGES, changes):
-        values = merge(values, more)
-    (folder / "params.yaml").write_text(yaml.safe_dump(values))
+    write_params(folder, "shuffled", CHANGES, changes)
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +37,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     checkout(top / "second", merge(shared, second))
     for name in ("first", "second"):
         with contextlib.chdir(top / name):
-            run_stage(prepare)
-            run_stage(teacher)
-            run_stage(lessons)
-            run_stage(train_dense, *ITEM)
-            run_stage(prune_rewind, *ITEM, "--segment", "upper", "--levels", "1-2")
-            for level in ("0", "2"):
-                run_stage(quantize, *ITEM, "--level", level)
-            run_stage(distill, *ITEM, "--level", "2")
+            run_lessons()
+            run_ladder(*ITEM)
             run_stage(certify)
     return top
 

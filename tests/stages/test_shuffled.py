@@ -5,11 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
-from integer_tickets.params import merge
-from stages import certify, distill, lessons, prepare, prune_rewind, quantize, teacher, train_dense
-from tests.stages.conftest import ROOT, run_stage
+from stages import certify
+from tests.stages.conftest import run_ladder, run_lessons, run_stage, write_params
 
 CHANGES = {
     "grid": {"seeds": [0], "segments": [{"id": "upper", "previous": "dense", "first": 1, "last": 2}]},
@@ -27,21 +25,11 @@ CHANGES = {
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     folder: Path = tmp_path_factory.mktemp("shuffled")
-    values = yaml.safe_load((ROOT / "params.yaml").read_text())
-    for changes in (yaml.safe_load((ROOT / "presets" / "shuffled.yaml").read_text()), CHANGES):
-        values = merge(values, changes)
-    (folder / "params.yaml").write_text(yaml.safe_dump(values))
+    write_params(folder, "shuffled", CHANGES)
     with contextlib.chdir(folder):
-        run_stage(prepare)
-        run_stage(teacher)
-        run_stage(lessons)
+        run_lessons()
         for attention in ("inhibitor", "softmax"):
-            item = ["--attention", attention, "--variant", "ternary", "--seed", "0"]
-            run_stage(train_dense, *item)
-            run_stage(prune_rewind, *item, "--segment", "upper", "--levels", "1-2")
-            run_stage(quantize, *item, "--level", "0")
-            run_stage(quantize, *item, "--level", "2")
-            run_stage(distill, *item, "--level", "2")
+            run_ladder("--attention", attention, "--variant", "ternary", "--seed", "0")
         run_stage(certify)
         return pd.read_csv("artifacts/certificates.csv")
 

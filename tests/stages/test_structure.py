@@ -25,19 +25,13 @@ from stages import (
     certify,
     connectivity,
     controls,
-    distill,
     evaluate,
-    lessons,
-    prepare,
     prune_rewind,
-    quantize,
     report,
     supermask,
-    teacher,
-    train_dense,
     transfer,
 )
-from tests.stages.conftest import ROOT, SMALL, run_stage
+from tests.stages.conftest import SMALL, run_ladder, run_lessons, run_stage, write_params
 
 HEADS = 4
 KINDS = list(get_args(Kind))
@@ -70,22 +64,14 @@ ITEMS = [(attention, variant) for attention in ("inhibitor", "softmax") for vari
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which every stage but benchmark has run."""
     folder = tmp_path_factory.mktemp("structure")
-    values = yaml.safe_load((ROOT / "params.yaml").read_text())
-    for changes in (yaml.safe_load((ROOT / "presets" / "tiny.yaml").read_text()), SMALL, CHANGES):
-        values = merge(values, changes)
-    (folder / "params.yaml").write_text(yaml.safe_dump(values))
+    write_params(folder, "tiny", SMALL, CHANGES)
     with contextlib.chdir(folder):
-        run_stage(prepare)
-        run_stage(teacher)
-        run_stage(lessons)
+        run_lessons()
         for attention, variant in ITEMS:
             item = ["--attention", attention, "--variant", variant, "--seed", "0"]
-            run_stage(train_dense, *item)
-            run_stage(prune_rewind, *item, "--segment", "upper", "--levels", "1-2")
-            run_stage(quantize, *item, "--level", "0")
-            run_stage(connectivity, *item, "--level", "0")
-            for stage in (connectivity, quantize, distill):
-                run_stage(stage, *item, "--level", "2")
+            run_ladder(*item)
+            for level in ("0", "2"):
+                run_stage(connectivity, *item, "--level", level)
             for kind in KINDS:
                 run_stage(controls, *item, "--level", "2", "--kind", kind)
         for attention, variant in ITEMS:
