@@ -26,7 +26,7 @@ def path(tmp_path, random_network, random_tokenizer):
 
 def test_names():
     assert set(integer_tickets.engines()) >= {"reference", "torch"}
-    assert {"Ticket", "engines", "load"} == set(integer_tickets.__all__)
+    assert {"Ticket", "engines", "load", "released"} == set(integer_tickets.__all__)
     with pytest.raises(AttributeError, match="nothing"):
         integer_tickets.nothing  # noqa: B018
 
