@@ -6,7 +6,7 @@ with what is found here.
 
 import ast
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -76,10 +76,10 @@ def _executed(tree: ast.AST) -> Iterator[ast.AST]:
         yield from _executed(node)
 
 
-def fingerprint(stage: str) -> str:
-    """A line with hash and path for each file that a stage executes."""
-    hashes = {path: hashlib.sha256((ROOT / path).read_bytes()).hexdigest() for path in sources_of_stage(stage)}
-    return "".join(f"{value}  {path}\n" for path, value in hashes.items())
+def hashes(paths: Iterable[str]) -> str:
+    """A line with hash and path for each file that is there."""
+    found = {path: hashlib.sha256((ROOT / path).read_bytes()).hexdigest() for path in paths if (ROOT / path).is_file()}
+    return "".join(f"{value}  {path}\n" for path, value in found.items())
 
 
 def rewrite(text: str) -> str:

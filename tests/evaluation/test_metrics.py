@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
-from integer_tickets.evaluation.metrics import METRICS, confusion, intervals, resample, seed_weights
+from integer_tickets.evaluation.metrics import METRICS, barrier, confusion, intervals, resample, seed_weights
 
 
 @given(st.integers(2, 5), st.integers(1, 40), st.integers(0, 10**6))
@@ -35,6 +35,13 @@ def test_constant_predictions_have_no_correlation(predicted):
     matrix = confusion(np.array([0, 1, 1]), np.full(3, predicted), 2)
     assert METRICS["matthews"](matrix) == 0
     assert METRICS["f1"](matrix) == (0.8 if predicted else 0.0)
+
+
+def test_barriers():
+    assert barrier([0.2, 0.3, 0.4]) == pytest.approx(0.0)
+    assert barrier([0.2, 0.5, 0.4]) == pytest.approx(0.2)
+    assert barrier([0.4, 0.1, 0.2]) == 0.0
+    assert barrier(list(np.zeros(11))) == 0.0
 
 
 def test_resampling_keeps_the_number_of_sentences():

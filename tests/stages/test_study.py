@@ -7,7 +7,18 @@ import yaml
 
 from tests.stages.conftest import Checkout
 
-ONE = {"grid": {"attentions": ["inhibitor"], "seeds": [0]}}
+ONE: dict[str, Any] = {
+    "grid": {
+        "attentions": ["inhibitor"],
+        "seeds": [0],
+        "segments": [{"id": "upper", "previous": "dense", "first": 1, "last": 1}],
+    },
+    "controls": {"levels": []},
+    "connectivity": {"levels": []},
+    "quantize": {"levels": [{"level": 1, "segment": "upper"}]},
+    "distill": {"levels": [{"level": 1, "segment": "upper"}]},
+}
+"""A ladder of one level, made into an integer network."""
 
 
 def corpus(words: str, rows: int) -> str:
@@ -22,7 +33,7 @@ def project(finished: Checkout, tmp_path) -> tuple[Checkout, Any]:
     made = finished.copy(tmp_path / "copy")
     preset: dict[str, Any] = {**ONE, "data": {"source": "files", "name": "words"}}
     parts = {"parts": {"inhibitor": {"grid": {"attentions": ["inhibitor"]}}}}
-    (made.root / "presets" / "parts.yaml").write_text(yaml.safe_dump({"language": {"seed": 3}, **parts}))
+    (made.root / "presets" / "parts.yaml").write_text(yaml.safe_dump({**ONE, "language": {"seed": 3}, **parts}))
     (made.root / "presets" / "words.yaml").write_text(yaml.safe_dump(preset))
     data = tmp_path / "data"
     data.mkdir()

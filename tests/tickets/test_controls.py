@@ -1,6 +1,5 @@
 """Controls: what each has in common with its ticket, and the one thing in which it differs."""
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -8,7 +7,7 @@ from hypothesis import strategies as st
 
 from integer_tickets.model.transformer import Transformer, initialise, linear_names
 from integer_tickets.seeds import generator
-from integer_tickets.tickets.connectivity import barrier, line
+from integer_tickets.tickets.connectivity import line
 from integer_tickets.tickets.controls import CONTROLS, FROM_STEP_0, Ticket, small_size
 from integer_tickets.tickets.ladder import rewound
 from integer_tickets.tickets.masks import dense_masks, density
@@ -162,10 +161,3 @@ def test_the_line_between_two_models():
     integers = quantized_model("inhibitor")
     for _, own in line(integers, weights_of(integers), weights_of(integers), 3):
         assert torch.equal(own.pool_gain, integers.pool_gain)
-
-
-def test_barriers():
-    assert barrier([0.2, 0.3, 0.4]) == pytest.approx(0.0)
-    assert barrier([0.2, 0.5, 0.4]) == pytest.approx(0.2)
-    assert barrier([0.4, 0.1, 0.2]) == 0.0
-    assert barrier(list(np.zeros(11))) == 0.0

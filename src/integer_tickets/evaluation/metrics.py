@@ -44,6 +44,11 @@ def matthews(matrix: Array) -> Array:
     return np.asarray((right * total - (actual * predicted).sum(-1)) / np.sqrt(np.where(spread > 0, spread, np.inf)))
 
 
+def barrier(errors: list[float]) -> float:
+    """The most by which errors at evenly spaced points rise above the line from the first one to the last one."""
+    return float((np.array(errors) - np.linspace(errors[0], errors[-1], len(errors))).max())
+
+
 METRICS: dict[str, Callable[[Array], Array]] = {"accuracy": accuracy, "f1": f1, "matthews": matthews}
 
 

@@ -12,7 +12,6 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
-from sklearn.linear_model import LogisticRegression
 
 from integer_tickets.information.bounds import occam
 from integer_tickets.information.certificates import losses_of
@@ -65,6 +64,8 @@ def smallest_bound(
 
     number: of the independent unit of each text.
     """
+    from sklearn.linear_model import LogisticRegression  # which takes three seconds; the report needs PLACES alone
+
     scale = np.sqrt(np.asarray(places.mean(0)).ravel())  # a weight matters as often as its words occur
     alive = np.flatnonzero(scale > 0)
     best, lowest = BagOfWords(np.zeros(PLACES, np.int64), 0), np.inf

@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 
 from integer_tickets.errors import UserError
+from integer_tickets.evaluation.metrics import barrier
 from integer_tickets.files import read_json
 from integer_tickets.params import Params
-from integer_tickets.tickets.connectivity import barrier
 
 TABLES = [
     "summary",

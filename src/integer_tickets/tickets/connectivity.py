@@ -22,8 +22,3 @@ def line(model: Transformer, one: Weights, other: Weights, points: int) -> Itera
         }
         model.load_state_dict(own)
         yield share, model
-
-
-def barrier(errors: list[float]) -> float:
-    """The most by which errors at evenly spaced points rise above the line from the first one to the last one."""
-    return float((np.array(errors) - np.linspace(errors[0], errors[-1], len(errors))).max())
