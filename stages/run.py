@@ -80,7 +80,7 @@ def cost(waiting: Iterable[str], commands: Mapping[str, str], jobs: int) -> list
     own = "\n".join(commands[name] for name in waiting)
     command = [sys.executable, "-m", "stages", "cost", str(jobs)]
     done = subprocess.run(command, input=own, capture_output=True, text=True, check=False)
-    return done.stdout.splitlines() if done.returncode == 0 else []  # what is wrong the items themselves will say
+    return done.stdout.splitlines() if done.returncode == 0 else ["what they cost is not known"]
 
 
 def stale_items(targets: list[str]) -> tuple[dict[str, set[str]], list[str], dict[str, str]]:

@@ -7,6 +7,7 @@ import contextlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,10 +17,13 @@ import yaml
 
 from integer_tickets.files import read_json
 from integer_tickets.params import Params, load_params, merge
-from integer_tickets.training.loop import Schedule
-from integer_tickets.training.state import load_model, load_state
+from integer_tickets.training.loop import Result, Schedule
+from integer_tickets.training.state import State, load_model, load_state
 from stages import prune_rewind, train_dense
+from stages.fit import fit
+from stages.models import Job
 from tests.stages.conftest import run_stage
+from tests.tickets.conftest import assert_begins_at
 
 LEVELS = {0: "dense/level_0", 1: "upper/level_1", 2: "upper/level_2"}
 INTEGER = {
@@ -38,15 +42,25 @@ class Ladder:
     folder: Path
 
 
+STARTS: dict[tuple[str, int], State] = {}
+"""Of integer weights: with what each level of each ladder began, by the ladder's folder and the level."""
+
+
 @pytest.fixture(scope="module")
 def integers(finished, tmp_path_factory) -> Path:
     """A folder with ladders of integer weights on the data of the finished study."""
+
+    def watched(job: Job, start: State, *arguments: Any, level: int, **options: Any) -> Result:
+        STARTS[f"{job.item.attention}-{job.item.variant}-0", level] = start
+        return fit(job, start, *arguments, level=level, **options)
+
     folder = tmp_path_factory.mktemp("integers")
     values = yaml.safe_load((finished.root / "params.yaml").read_text())
     values = merge(values, {"variants": INTEGER, "grid": {"variants": list(INTEGER)}})
     (folder / "params.yaml").write_text(yaml.safe_dump(values))
     shutil.copytree(finished.root / "artifacts" / "data", folder / "artifacts" / "data")
-    with contextlib.chdir(folder):
+    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prune_rewind, "fit", watched)
         for attention in ("inhibitor", "softmax"):
             for variant in INTEGER:
                 item = ["--attention", attention, "--variant", variant, "--seed", "0"]
@@ -96,6 +110,15 @@ def test_what_is_pruned_is_zero_and_stays_pruned(ladder):
         if before is not None:
             assert all(not (mask & ~before[name]).any() for name, mask in masks.items())
         before = masks
+
+
+def test_every_level_begins_at_the_rewind_point(integers):
+    for (name, level), start in STARTS.items():
+        folder = integers / "artifacts" / "ladder" / name
+        rewind, _, _ = load_state(folder / "dense" / "rewind.safetensors")
+        _, masks = load_model(folder / LEVELS[level] / "model.safetensors")
+        assert_begins_at(start, rewind, masks)
+    assert len(STARTS) == 2 * len(INTEGER) * 2
 
 
 def test_the_rewind_point_holds_weights_moments_and_step(ladder):

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from integer_tickets.data.batches import Split, epoch_batches, evaluation_batches, pad
 from integer_tickets.data.corpus import Soft
 from integer_tickets.errors import UserError
-from integer_tickets.model.quantized import QuantizedTransformer
+from integer_tickets.model.quantized import LINEARS, QuantizedTransformer, part_of
+from integer_tickets.model.quantizers import quantize_weight
 from integer_tickets.model.transformer import Transformer, initialise, linear_names
 from integer_tickets.seeds import generator
 from integer_tickets.tickets.masks import dense_masks
@@ -155,6 +156,7 @@ def test_pruned_places_are_exactly_zero_after_every_step(tmp_path, monkeypatch, 
     masks = random_masks(model, 0.3, embedding=True)
     start = masked(start, masks)
     steps, original = [], AdamW.step
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
 
     def watched(optimizer, lr):
         original(optimizer, lr)
@@ -163,6 +165,11 @@ def test_pruned_places_are_exactly_zero_after_every_step(tmp_path, monkeypatch, 
         for name, mask in masks.items():
             for tensors in (state.weights, state.first, state.second):
                 assert not tensors[name][~mask].any(), name
+        if bits:
+            for layer, steps_of_layer in zip(model.blocks(), model.weight_steps, strict=True):
+                for linear, step in zip(LINEARS, steps_of_layer, strict=True):
+                    weight = part_of(layer, linear).weight
+                    assert not quantize_weight(weight, step, bits)[~masks[names[id(weight)]]].any()
 
     monkeypatch.setattr(AdamW, "step", watched)
     run(tmp_path, model, start, masks)
