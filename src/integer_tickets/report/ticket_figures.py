@@ -145,16 +145,16 @@ def connectivity(study: Study, shown: Ladders) -> Figure:
 
 def rewind_steps(study: Study) -> Figure:
     """The barrier of a level against the step that is rewound to, over seeds, of variants else alike."""
-    attentions, steps = study.attentions(), study.rewind_steps()
+    steps, found = study.rewind_steps(), study.barriers()
+    found = found[found["variant"].isin(steps)]
+    attentions = [attention for attention in study.attentions() if (found["attention"] == attention).any()]
     figure = Figure(figsize=(max(7.0, 5.2 * len(attentions)), 4.2), layout="constrained")
     panels = list(figure.subplots(1, len(attentions), sharey=True, squeeze=False)[0])
-    found = study.barriers()
     levels = sorted(found["level"].unique())
     for attention, axes in zip(attentions, panels, strict=True):
         axes.set_title(attention, loc="left")
         for level in levels:
             own = select(found, attention=attention, level=level)
-            own = own[own["variant"].isin(steps)]
             _of_level(axes, own.groupby(own["variant"].map(steps))["error"], level, levels, "o")
         axes.set_xscale("symlog", linthresh=min(step for step in steps.values() if step))
         axes.xaxis.set_major_locator(FixedLocator(sorted(set(steps.values()))))
