@@ -4,13 +4,14 @@ import csv
 import json
 import re
 import shutil
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
 from integer_tickets.errors import UserError
 from integer_tickets.params import load_params
-from integer_tickets.report import markdown
+from integer_tickets.report import markdown, ticket_figures
 from integer_tickets.report.generalization import FEWEST, networks
 from integer_tickets.report.study import read_study
 from stages import report, show
@@ -195,6 +196,18 @@ def test_the_step_that_is_rewound_to_is_a_figure(tmp_path, monkeypatch):
     assert read_study(load_params(), tmp_path / "artifacts").rewind_steps() == {"float": 120, "late": 90}
     assert (tmp_path / "reports" / "figures" / "rewind_steps.svg").exists()
     assert "(figures/rewind_steps.svg)" in (tmp_path / "reports" / "report.md").read_text(encoding="utf-8")
+
+
+def test_steps_that_one_attention_alone_is_rewound_to():
+    frame = pd.DataFrame({"attention": "inhibitor", "variant": ["early", "late"], "level": 0, "error": [0.02, 0.01]})
+    study = SimpleNamespace(
+        attentions=lambda: ["inhibitor", "softmax"],
+        rewind_steps=lambda: {"early": 0, "late": 9},
+        barriers=lambda: frame,
+    )
+    panel, *others = ticket_figures.rewind_steps(study).axes
+    assert panel.get_title(loc="left") == "inhibitor" and not others
+    assert panel.lines[0].get_xydata().tolist() == [[0, 2], [9, 1]]
 
 
 def test_zeros_of_pruning_and_of_rounding_stand_apart(reported):
