@@ -50,6 +50,7 @@ def main() -> None:
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     try:
         load_params()  # a fault in params.yaml is said once, before anything starts
+        Path("artifacts/controls").mkdir(parents=True, exist_ok=True)  # evaluate depends on it, be it empty
         # First of all the hashes of the code: they tell which items a change of code concerns at all.
         subprocess.run([*DVC, "repro", "--quiet", "--single-item", "sources"], check=True)
         waiting, order, commands = stale_items(arguments.targets)
@@ -61,7 +62,6 @@ def main() -> None:
         said = [f"{len(waiting)} items to run, {arguments.jobs} at a time", *cost(waiting, commands, arguments.jobs)]
         print(": ".join(said), flush=True)
     known = known_items()
-    Path("artifacts/controls").mkdir(parents=True, exist_ok=True)  # evaluate depends on it, be it empty
     try:
         if waiting and not run(waiting, arguments.jobs):
             raise SystemExit(1)
