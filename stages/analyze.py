@@ -75,9 +75,8 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Chosen:
-    """Examples of a split: their places in it, and what they are."""
+    """Examples of a split, as a split of their own and as texts."""
 
-    places: NDArray[np.int64]
     split: Split
     texts: Texts
 
@@ -87,14 +86,14 @@ def _sample(split: Split, name: str, params: Params) -> Chosen:
     chosen = generator(f"analyze {name}", params.analyze.seed).permutation(len(split))[: params.analyze.examples]
     places = np.sort(chosen)
     rows = split.rows(places)
-    return Chosen(places, rows, Texts(rows_of(rows), rows.labels))
+    return Chosen(rows, Texts(rows_of(rows), rows.labels, places))
 
 
 def _teacher(train: Chosen, held_out: Chosen, headline: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """What the teacher says of the examples."""
     files = {"train": TEACHER / "logits.safetensors", headline: TEACHER / "predictions.safetensors"}
     learnt, seen = (load_tensors(file)[0][name].numpy().astype(np.float64) for name, file in files.items())
-    return learnt[train.places], seen[held_out.places]
+    return learnt[train.texts.rows], seen[held_out.texts.rows]
 
 
 def _is_quantized(configuration: Configuration, params: Params) -> bool:

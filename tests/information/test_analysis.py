@@ -16,7 +16,7 @@ COLUMNS = {"layer", "quantity", "value", "unit", "estimator", "n", "null", "low"
 
 def texts(count, seed, vocabulary=8):
     tokens, labels = draw(count, 4, np.random.default_rng(seed))
-    return Texts((tokens % vocabulary).tolist(), labels)
+    return Texts((tokens % vocabulary).tolist(), labels, 10 * np.arange(count))
 
 
 @pytest.fixture(scope="module", params=["inhibitor", "softmax"])
@@ -60,11 +60,16 @@ def test_beside_the_teacher_text_by_text(rows):
     quantiles = [row["value"] for row in rows if row["quantity"] == "over_teacher_quantile"]
     assert quantiles == sorted(quantiles) and quantiles[0] <= over <= quantiles[-1]
     assert 0 <= value(rows, "over_teacher_sign", "logits") <= 1
+    worst = [row for row in rows if row["quantity"] == "over_teacher_text"]
+    assert len({row["estimator"] for row in worst}) == 20
+    assert all(int(row["estimator"].removeprefix("row ")) % 10 == 0 for row in worst)  # as the split numbers them
+    assert [row["value"] for row in worst] == sorted(row["value"] for row in worst)
+    assert worst[0]["value"] == quantiles[0] and worst[-1]["value"] <= quantiles[3]
 
 
 def test_float_vectors_have_probes_and_geometry_but_no_code():
     random = np.random.default_rng(0)
-    examples = [Texts([[0]] * count, random.integers(0, 2, count)) for count in (300, 200)]
+    examples = [Texts([[0]] * count, random.integers(0, 2, count), np.arange(count)) for count in (300, 200)]
     found = [
         {
             "layers.0.hidden_sum": [random.normal(size=(3, 4)) + label for label in own.labels],

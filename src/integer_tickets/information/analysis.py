@@ -44,16 +44,18 @@ FEWEST_PAIRS = 10  # of equal vectors, from which their share is estimated
 ATTENTION_SENTENCES = 200
 RANDOM_LABELS = 1000
 DELTA = 0.05  # of the bound from collisions
+WORST = 20  # texts named of which a network knows least beside its teacher
 QUANTILES = (0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1)
 FAMILIES = ("linear", "mlp")  # of probes; at the layers below the last, where they take longest, the first alone
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Sentences as token ids, and their labels."""
+    """Sentences as token ids, their labels, and their rows in the split that they were drawn from."""
 
     sentences: Sequence[Sequence[int]]
     labels: Labels
+    rows: Integers
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,8 @@ def analysis(
             layer=name,
         )  # fmt: skip
     outputs = [np.concatenate(found["logits"]) for found in (learnt, seen)]
-    yield from _beside(Sample(outputs[0], train.labels), Sample(outputs[1], held_out.labels), teacher, settings, random)
+    own = Sample(outputs[0], train.labels), Sample(outputs[1], held_out.labels)
+    yield from _beside(*own, held_out.rows, teacher, settings, random)
     for name in hidden:
         zeros = sum(int((own == 0).sum()) for own in seen[name]) / sum(own.size for own in seen[name])
         yield _row("zeros", zeros, "", "exact", len(seen[name]), layer=name)
@@ -111,6 +114,9 @@ def analysis(
         if isinstance(attention, Inhibitor):
             gamma = float(attention.multiplier[row["head"]] / 2.0 ** attention.shift[row["head"]])
             yield _row("attention_lipschitz", gamma, "", "exact", 1, layer=place)
+    gathered = states(engine, network, few, [f"layers.{i}.context" for i in range(len(network.layers))])
+    for name, rows in gathered.items():  # before the skip adds what was there
+        yield _row("rank_one_context", rank_one_residual(rows), "", "exact", len(rows), layer=name)
     for name in last:
         rows = seen[name][: len(few)]
         yield _row("rank_one_residual", rank_one_residual(rows), "", "exact", len(rows), layer=name)
@@ -209,7 +215,7 @@ def _minimality(tokens: Sequence[Integers], train_labels: Labels, labels: Labels
 
 
 def _beside(
-    train: Sample, held_out: Sample, teacher: tuple[Floats, Floats], settings: Settings,
+    train: Sample, held_out: Sample, rows: Integers, teacher: tuple[Floats, Floats], settings: Settings,
     random: Callable[[str], np.random.Generator],
 ) -> Iterator[Row]:  # fmt: skip
     """Pointwise usable information of the outputs, text by text beside that of the teacher's."""
@@ -230,6 +236,8 @@ def _beside(
     for share in QUANTILES:
         value = float(np.quantile(apart, share))
         yield _row("over_teacher_quantile", value, "bits", f"{100 * share:g} % of texts", n, layer="logits")
+    for place in np.argsort(apart, kind="stable")[:WORST]:
+        yield _row("over_teacher_text", float(apart[place]), "bits", f"row {rows[place]}", n, layer="logits")
 
 
 def _geometry(held_out: NDArray[Any], train: Sample, seen: Sample, logits: Sequence[NDArray[Any]]) -> Iterator[Row]:

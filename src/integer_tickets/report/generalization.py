@@ -14,6 +14,8 @@ from integer_tickets.seeds import generator
 
 FEWEST = 12
 """Networks without which no rank correlation is worth a table."""
+ENOUGH = 60
+"""Networks from which a rank correlation is worth a conclusion."""
 OF_CODE = {
     "bits": "code length",
     "description_length": "code and corrections, bits a label",
@@ -92,6 +94,7 @@ def explained(study: Study) -> Iterator[str]:
         "beside it the partial one, given the error on these, and those among the networks of one attention alone: "
         "what does not hold in both explains their difference, not generalization. "
         f"{len(away)} of {len(plain)} measures have an interval that does not hold 0; those that fail are here, too."
+        + (f" Fewer than {ENOUGH} networks are too few to conclude anything from." if count < ENOUGH else "")
     )
     yield table(rows).markdown()
 

@@ -1,6 +1,7 @@
 """The report's section on information: what layers keep of the label, what else, and what flips a label."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from textwrap import shorten
 
 import pandas as pd
 
@@ -36,6 +37,8 @@ _SYNONYMS = {
     True: "words of the built-in language that never change a score",
     False: "one word in place of another of a short fixed table of English words that judge nothing",
 }
+LISTED, LETTERS = 20, 120
+"""Texts in a list, and how much of each."""
 SHARES = ("nearest_mean", "attention_pass_through", "attention_zero_rate", *list(FLIPS)[:4])
 
 
@@ -67,6 +70,13 @@ def information(study: Study) -> Iterator[str]:
         "whether it knows more on as many texts as less (means and medians over seeds)."
     )
     yield _beside_teacher(rows).markdown()
+    worst = select(rows, quantity="over_teacher_text")
+    if study.texts and len(worst):
+        yield (
+            f"The texts that most networks have among those {worst.groupby(['name', 'seed']).size().max()} of which "
+            "they know least beside the teacher:"
+        )
+        yield _worst(worst, study.texts).markdown()
     flips = rows[rows["quantity"].isin(FLIPS)]
     if len(flips):
         texts = int(select(flips, quantity="safe_from_typos")["n"].min())
@@ -94,6 +104,18 @@ def _beside_teacher(rows: pd.DataFrame) -> Table:
             cells = f"{mean['value']:+.3f}", f"{mean['low']:+.3f} to {mean['high']:+.3f}", probability(p)
             body.append([str(name), f"{told['value'].mean():.3f}", *cells])
     return Table(["network", "usable, bits", "more than the teacher's", "interval", "sign test, p"], body)
+
+
+def _worst(rows: pd.DataFrame, texts: Sequence[tuple[str, str]]) -> Table:
+    """The texts named most often, and of equals those of which the networks know least: their mean over these."""
+    every = len(rows.groupby(["name", "seed"]))
+    found = rows.groupby("estimator")["value"].agg(["size", "mean"]).reset_index()
+    found = found.sort_values(["size", "mean", "estimator"], ascending=[False, True, True])[:LISTED]
+    body = []
+    for row in found.to_dict("records"):
+        label, text = texts[int(row["estimator"].removeprefix("row "))]
+        body.append([f"{row['size']} of {every}", f"{row['mean']:+.2f}", label, shorten(text, LETTERS)])
+    return Table(["networks", "bits more than the teacher's", "label", "text"], body)
 
 
 def _plane(study: Study) -> Iterator[str]:

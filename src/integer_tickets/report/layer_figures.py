@@ -14,10 +14,12 @@ from integer_tickets.report.study import Study, select
 ESTIMATORS = {
     "usable": "linear probe",
     "code": "autoregressive code, decoded",
+    "code_in_class": "autoregressive code",
     "coding_rate": "distortion 1/12",
     "zeros": "exact",
     "spectral_entropy": "sample",
     "rank_one_residual": "exact",
+    "rank_one_context": "exact",
 }
 """Of the quantities that are drawn by layer."""
 
@@ -32,9 +34,15 @@ def pictures(study: Study) -> list[Picture]:
     found = [
         _by_depth(
             "layers", "What layers tell and hold",
-            "Above, how much of the label a linear probe can use; below, how long a vector is in a lossless code: a "
-            "layer is the more minimal the shorter that is at the same height above.",
-            by_layer, {"usable": "usable about the label, bits", "code": "code of one vector, bits"},
+            "Above, how much of the label a linear probe can use; below, how long a vector is in a lossless code, and "
+            "how long once the label is known, which is all that is superfluous at most: a layer is the more minimal "
+            "the shorter they are at the same height above.",
+            by_layer,
+            {
+                "usable": "usable about the label, bits",
+                "code": "code of one vector, bits",
+                "code_in_class": "superfluous at most, bits",
+            },
         ),
         _by_depth(
             "coding", "Coding rate and zeros by layer",
@@ -44,9 +52,15 @@ def pictures(study: Study) -> list[Picture]:
         ),
         _by_depth(
             "depth", "Spread of tokens by layer",
-            "A rank-one residual that falls towards 0 with depth means that all tokens of a text become alike; "
-            "spectral entropy says over how many directions tokens spread.",
-            by_layer, {"spectral_entropy": "spectral entropy, bits", "rank_one_residual": "rank-one residual"},
+            "A rank-one residual that falls towards 0 with depth means that all tokens of a text become alike: in the "
+            "middle of the stream, below of what attention gathers before the skip adds the stream to it; spectral "
+            "entropy says over how many directions tokens spread.",
+            by_layer,
+            {
+                "spectral_entropy": "spectral entropy, bits",
+                "rank_one_residual": "rank-one residual",
+                "rank_one_context": "the same without skip",
+            },
         ),
         Picture(
             "heads", "How heads spread their attention",
@@ -86,6 +100,7 @@ def _by_layer(rows: pd.DataFrame) -> pd.DataFrame:
 def _by_depth(name: str, title: str, sentence: str, rows: pd.DataFrame, quantities: dict[str, str]) -> Picture:
     own = rows[rows["quantity"].isin(quantities)]
     keys = ["attention", "level", "layer"]
+    quantities = {key: text for key, text in quantities.items() if key in set(own["quantity"])}  # older runs lack some
     parts = [select(own, quantity=quantity).set_index(keys)["value"].rename(quantity) for quantity in quantities]
     frame = pd.concat(parts, axis=1, sort=False).reset_index()
     return Picture(name, title, sentence, frame, lambda frame: by_depth(frame, quantities))

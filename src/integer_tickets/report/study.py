@@ -1,12 +1,14 @@
 """Everything that the report is made from, read once, with the questions that tables, figures and text ask of it."""
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from integer_tickets.data.statistics import texts_of
 from integer_tickets.errors import UserError
 from integer_tickets.evaluation.metrics import barrier
 from integer_tickets.files import read_json
@@ -50,12 +52,14 @@ TEXT = [
 
 @dataclass(frozen=True)
 class Study:
-    """The tables that the stage evaluate wrote, and the statistics of the corpus."""
+    """The tables that the stages evaluate, analyze and certify wrote, the statistics of the corpus, and, of a study
+    made in one run, label and text of each row of the headline split."""
 
     params: Params
     statistics: dict[str, Any]
     agreement: dict[str, Any]
     tables: dict[str, pd.DataFrame]
+    texts: Sequence[tuple[str, str]] = ()
 
     @property
     def split(self) -> str:
@@ -186,10 +190,10 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def read_study(params: Params, artifacts: Path) -> Study:
-    evaluation = artifacts / "evaluation"
-    return Study(
+    evaluation, statistics = artifacts / "evaluation", read_json(artifacts / "data" / "statistics.json")
+    found = Study(
         params,
-        read_json(artifacts / "data" / "statistics.json"),
+        statistics,
         read_json(evaluation / "agreement.json"),
         {name: read_table(evaluation / f"{name}.csv") for name in TABLES}
         | {
@@ -198,3 +202,7 @@ def read_study(params: Params, artifacts: Path) -> Study:
             "information": pd.concat(map(read_table, sorted((artifacts / "information").glob("*.csv")))),
         },
     )
+    held_out = pd.read_parquet(artifacts / "data" / f"{found.split}.parquet")
+    labels = [statistics["labels"][label] for label in held_out["label"]]
+    texts = [text if isinstance(text, str) else " / ".join(text) for text in texts_of(held_out)]
+    return replace(found, texts=list(zip(labels, texts, strict=True)))
