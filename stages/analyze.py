@@ -1,7 +1,7 @@
 """Stage analyze: what the layers of an item's integer networks keep of the label and the rest, and what flips them."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +51,35 @@ def main() -> None:
     texts, streams = _texts(headline, params), _streams(params)
     teacher = _teacher(train, held_out, headline)
     found: list[dict[str, Any]] = []
-    for entry in expected(params, ARTIFACTS):
+    own = {"attention": item.attention, "variant": item.variant}
+    entries = [
+        entry
+        for entry in expected(params, ARTIFACTS)
+        if entry.seed == item.seed and own.items() <= asdict(entry.configuration).items()
+    ]
+    dense = {
+        entry.configuration.weights: entry.folder
+        for entry in entries
+        if entry.configuration.stage == "quantize" and entry.configuration.level == 0
+    }
+    for entry in entries:
         configuration = entry.configuration
-        if (configuration.attention, configuration.variant, entry.seed) != (item.attention, item.variant, item.seed):
-            continue
         if configuration.stage in ("quantize", "distill"):
             ticket = artefact.load(entry.folder / "ticket.safetensors")
+            below = configuration.level or configuration.stage == "distill"
+            before = dense.get(configuration.weights) if below else None
+            beside = None if before is None else artefact.load(before / "ticket.safetensors").network
             rows = [
-                *analysis(ticket.network, torch_engine.logits, train.texts, held_out.texts, settings, streams, teacher),
+                *analysis(
+                    ticket.network,
+                    torch_engine.logits,
+                    train.texts,
+                    held_out.texts,
+                    settings,
+                    streams,
+                    teacher,
+                    beside,
+                ),
                 *_planes(ticket, corpus),
                 *_flips(ticket, texts, corpus, params),
             ]

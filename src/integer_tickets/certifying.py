@@ -1,6 +1,7 @@
 """The certificate of any ticket on any labelled file: what the command `certify` computes."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,20 @@ from integer_tickets.integer.artefact import load
 from integer_tickets.integer.engines import text_logits
 
 
+@dataclass(frozen=True)
+class Certified:
+    """A certificate, the bits of each part of its ticket's code, and how many rows have the text of an earlier one."""
+
+    certificate: Certificate
+    bits: dict[str, float]
+    repeats: int
+
+
 def certify(
     file: Path, data: Path, text: Sequence[str], label: str, group: str, settings: Certify,
     prior: Path | None = None,
-) -> tuple[Certificate, int]:  # fmt: skip
-    """Run the ticket on every row of `data` and bound its true error; with unit `row` also how many rows repeat others.
+) -> Certified:  # fmt: skip
+    """Run the ticket on every row of `data` and bound its true error.
 
     text: one column, or two for pairs; label: names of the ticket's classes, or their numbers from 0; settings.unit:
     with `text`, rows whose first column is part of a longer one count as one, with `group` those of the same entry in
@@ -50,5 +60,5 @@ def certify(
     beside = None if earlier is None else (earlier.network, earlier.tokenizer)
     bits, symmetry = length_of(ticket.network, ticket.tokenizer, beside)
     units = numbers_of(columns[0], rows[group] if grouped else None, settings.unit)
-    repeats = len(rows) - int(numbers_of(columns[0], None, "text").max()) - 1 if settings.unit == "row" else 0
-    return certificate(predicted != labels, labels, units, bits["total"], symmetry, settings), repeats
+    own = certificate(predicted != labels, labels, units, bits.pop("total"), symmetry, settings)
+    return Certified(own, bits, len(texts) - len(set(texts)))

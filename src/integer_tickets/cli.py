@@ -136,6 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     certify.add_argument("--delta", type=float, default=0.05, help="the probability of being wrong (default: 0.05)")
     certify.add_argument("--prior", metavar="TICKET", help="one found on other data: only what differs from it counts")
+    certify.add_argument("--json", action="store_true", help="print one JSON object")
     certify.set_defaults(run=_certify)
     commands.add_parser("run", help="run the pipeline in this folder, several items at a time")  # see _run
     conformance.set_defaults(run=_conformance)
@@ -271,6 +272,8 @@ def _described(facts: dict[str, Any]) -> Iterator[str]:
 
 
 def _certify(arguments: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
     from integer_tickets.blocks import Certify
     from integer_tickets.certifying import certify
     from integer_tickets.information.certificates import explained
@@ -283,11 +286,19 @@ def _certify(arguments: argparse.Namespace) -> int:
         raise UserError("--text: expected one column, or two for pairs")
     columns, prior = (arguments.text, arguments.label), _file(arguments.prior) if arguments.prior else None
     settings = Certify(delta=arguments.delta, unit=arguments.unit, clusters=arguments.clusters)
-    found, repeats = certify(_file(arguments.file), arguments.data, *columns, arguments.group, settings, prior)
-    for line in explained(found, settings.clusters, prior is not None):
+    found = certify(_file(arguments.file), arguments.data, *columns, arguments.group, settings, prior)
+    if arguments.json:
+        print(json.dumps(asdict(found), indent=2, sort_keys=True))
+        return 0
+    for line in explained(found.certificate, settings.clusters, prior is not None):
         print(line)
-    if repeats:
-        print(f"But {repeats:,} rows repeat others, or parts of them: hardly drawn independently. See --unit text.")
+    parts = sorted(found.bits.items(), key=lambda part: -part[1])
+    print(f"Bits of the code: {', '.join(f'{name} {bits:,.0f}' for name, bits in parts)}.")
+    if settings.unit == "row" and found.repeats:
+        print(
+            f"{found.repeats:,} rows have the text of an earlier one: fine where texts recur by chance; where rows "
+            "were copied, or cut from longer texts, they were not drawn independently. See --unit text."
+        )
     return 0
 
 

@@ -28,7 +28,8 @@ def rows(request):
     streams = lambda purpose: generator(purpose, 0)  # noqa: E731
     random = np.random.default_rng(0)
     teacher = random.normal(size=(600, 2)), random.normal(size=(500, 2))  # knows nothing
-    return list(analysis(network, torch_engine.logits, texts(600, 0), texts(500, 1), settings, streams, teacher))
+    examples = texts(600, 0), texts(500, 1)
+    return list(analysis(network, torch_engine.logits, *examples, settings, streams, teacher, network))
 
 
 def value(rows, quantity, layer):
@@ -46,12 +47,21 @@ def test_bounds_lie_in_the_order_that_theory_asks_for(rows):
     for layer in ("layers.0.hidden_sum", "layers.1.hidden_sum", "pooled"):
         code, within = value(rows, "code", layer), value(rows, "code_in_class", layer)
         assert value(rows, "collision_bound", layer) <= code
+        assert value(rows, "collision_bound_in_class", layer) <= within
+        interval = next((row["low"], row["high"]) for row in rows if (row["quantity"], row["layer"]) == ("code", layer))
+        assert interval[0] < code < interval[1]
         assert within < 1.1 * code + 2  # within a class there is less to learn from
         if layer == "pooled":
-            assert value(rows, "superfluous", layer) == pytest.approx(code - value(rows, "usable", layer))
+            bounds = code - value(rows, "usable", layer), within
+            assert value(rows, "superfluous", layer) == pytest.approx(min(bounds))
         assert value(rows, "participation", layer) <= 8
         assert 0 <= value(rows, "nearest_mean", layer) <= 1
     assert value(rows, "usable", "pooled") < 0.7  # of 0.6636 bits that there are
+
+
+def test_a_network_tells_as_much_as_itself(rows):
+    row = next(row for row in rows if row["quantity"] == "over_dense")
+    assert row["value"] == row["low"] == row["high"] == 0 and row["layer"] == "pooled"
 
 
 def test_beside_the_teacher_text_by_text(rows):

@@ -67,6 +67,17 @@ def test_units_that_may_hang_together_weigh_less():
     assert len(told) == len(explained(own)) + 1
 
 
+def test_why_a_bound_promises_nothing():
+    rows = np.arange(1000)
+    labels, number = (rows % 10 == 0).astype(int), numbers_of(["a"] * 1000, None, "row")
+    for wrong, bits, why in (
+        (rows % 5 == 0, 50, "as the ticket errs as often on these"),
+        (rows % 50 == 0, 5000, "the code being too long"),
+    ):
+        told = explained(certificate(wrong, labels, number, bits, 0, settings()))
+        assert any(f"promises nothing more, {why}" in line for line in told)
+
+
 def test_rows_of_a_group_are_one_unit():
     wrong = np.array([True, False, False, True])
     number = numbers_of(["a", "b", "c", "d"], ["film", "other", "film", "film"], "group")

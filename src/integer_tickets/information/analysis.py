@@ -40,6 +40,7 @@ Floats = NDArray[np.float64]
 Row = dict[str, Any]
 
 OBSERVATIONS = 64  # of each bin of the margin, which are equally full on train: so many that two estimates agree
+STREAM = 64  # bits that a stream may take beyond what its code says
 FEWEST_PAIRS = 10  # of equal vectors, from which their share is estimated
 ATTENTION_SENTENCES = 200
 RANDOM_LABELS = 1000
@@ -69,12 +70,13 @@ class Settings:
 
 def analysis(
     network: IntegerNetwork, engine: Engine, train: Texts, held_out: Texts, settings: Settings,
-    random: Callable[[str], np.random.Generator], teacher: tuple[Floats, Floats],
+    random: Callable[[str], np.random.Generator], teacher: tuple[Floats, Floats], dense: IntegerNetwork | None = None,
 ) -> Iterator[Row]:  # fmt: skip
     """Rows of layer, quantity, value, unit, estimator, n, null, low, high and flag (why a value is not given).
 
     Probes and codes learn on `train` and are measured on `held_out`. Streams of vectors are decoded on the way: a
-    length that is reported has been one. teacher: its logits of both, (n, classes).
+    length that is reported has been one. teacher: its logits of both, (n, classes); dense: the network beside whose
+    pooled vector that of this one is set, text by text.
     """
     last = [f"layers.{i}.hidden_sum" for i in range(len(network.layers))]
     hidden = [f"layers.{i}.up" for i in range(len(network.layers))]
@@ -88,11 +90,13 @@ def analysis(
         families = FAMILIES if name == "pooled" else FAMILIES[:1]
         told = list(_sufficiency(own, families, settings, random(name)))
         yield from _at(name, told)
-        found = list(_minimality(tokens, train.labels, held_out.labels))
+        found = list(_minimality(tokens, train.labels, held_out.labels, settings, random(f"{name} code")))
         yield from _at(name, found)
         if name == "pooled":  # the only layer of which probe and code see the same vector, a function of the text
-            beyond = _value(found, "code") - _value(told, "usable")
-            yield _row("superfluous", beyond, "bits", "code less usable", len(held_out.labels), layer=name)
+            beyond = min(_value(found, "code") - _value(told, "usable"), _value(found, "code_in_class"))
+            yield _row("superfluous", beyond, "bits", "smaller of two bounds", len(held_out.labels), layer=name)
+            if dense is not None:
+                yield _over_dense(dense, engine, (train, held_out), own, settings, random("dense"))
         yield from _at(name, _geometry(tokens[1], *own, seen["logits"]))
         yield _row("coding_rate", coding_rate(tokens[1]), "bits", "distortion 1/12", len(tokens[1]), layer=name)
         yield _row(
@@ -159,6 +163,8 @@ def _margin(
 ) -> Iterator[Row]:
     """I(m;Y) of the margin m between two classes, from counts."""
     if learnt[0].shape[1] != 2:
+        why = "a margin lies between two classes"
+        yield _row("information", math.nan, "bits", "counts", len(labels), flag=why, layer="logits")
         return
     before, after = (np.array([int(row[0, 1]) - int(row[0, 0]) for row in rows]) for rows in (learnt, seen))
     bins = max(2, len(after) // OBSERVATIONS)
@@ -187,22 +193,41 @@ def _sufficiency(
     yield _row("random_labels", random_label_bits(few, "linear", random), "bits", "linear probe", len(few.labels))
 
 
+def _over_dense(
+    dense: IntegerNetwork, engine: Engine, texts: tuple[Texts, Texts], own: tuple[Sample, Sample], settings: Settings,
+    random: np.random.Generator,
+) -> Row:  # fmt: skip
+    """Usable bits of the pooled vector less those of the dense network's, text by text."""
+    train, held_out = (
+        Sample(np.concatenate(states(engine, dense, part.sentences, ["pooled"])["pooled"]), part.labels)
+        for part in texts
+    )
+    one, other = usable(*own, "linear"), usable(train, held_out, "linear")
+    low, high = paired_interval(one, other, settings.resamples, settings.confidence, random)
+    mean = float((one - other).mean())
+    return _row("over_dense", mean, "bits", "paired", len(one), low=low, high=high, layer="pooled")
+
+
 def _value(rows: Sequence[Row], quantity: str) -> float:
     """Of the first row of a quantity."""
     return float(next(row["value"] for row in rows if row["quantity"] == quantity))
 
 
-def _minimality(tokens: Sequence[Integers], train_labels: Labels, labels: Labels) -> Iterator[Row]:
+def _minimality(
+    tokens: Sequence[Integers], train_labels: Labels, labels: Labels, settings: Settings, random: np.random.Generator
+) -> Iterator[Row]:
     train, held_out = tokens
     low, high = min(int(x.min()) for x in tokens), max(int(x.max()) for x in tokens)
-    code = fit(train, low, high)
-    bits = lengths(code, held_out) + 32 / len(held_out)  # and the range, once
-    yield _row("code", float(bits.mean()), "bits", "autoregressive code, decoded", len(held_out))
-    if not (read(code, write(code, held_out), len(held_out)) == held_out).all():
-        raise AssertionError("a stream of vectors was not decoded to what was written")
+    bits = _sent(train, held_out, low, high)
+    interval = paired_interval(bits, np.zeros_like(bits), settings.resamples, settings.confidence, random)
+    yield _row(
+        "code", float(bits.mean()), "bits", "autoregressive code, decoded", len(held_out), low=interval[0],
+        high=interval[1],
+    )  # fmt: skip
     classes = [c for c in np.unique(train_labels) if (labels == c).any()]
-    within = [lengths(fit(train[train_labels == c], low, high), held_out[labels == c]).sum() for c in classes]
-    yield _row("code_in_class", float(sum(within) / len(held_out)), "bits", "autoregressive code", len(held_out))
+    parts = [(train[train_labels == c], held_out[labels == c]) for c in classes]
+    within = sum(_sent(*part, low, high).sum() for part in parts) / len(held_out)
+    yield _row("code_in_class", float(within), "bits", "autoregressive code", len(held_out))
     apart = [entropy_of(column, int(np.ptp(column)) + 1) for column in held_out.T]
     refused = next((own.refused for own in apart if not own.identifiable), "")
     total = float(sum(own.value for own in apart))
@@ -212,6 +237,18 @@ def _minimality(tokens: Sequence[Integers], train_labels: Labels, labels: Labels
     few = "" if pairs >= FEWEST_PAIRS else f"fewer than {FEWEST_PAIRS} pairs of vectors are equal"
     yield _row("collision", math.nan if few else collision_entropy(counts), "bits", "pairs", len(held_out), flag=few)
     yield _row("collision_bound", collision_bound(held_out, DELTA), "bits", "disjoint pairs", len(held_out))
+    in_class = sum(len(own) * collision_bound(own, DELTA / len(parts)) for _, own in parts if len(own) > 1)
+    yield _row("collision_bound_in_class", in_class / len(held_out), "bits", "disjoint pairs", len(held_out))
+
+
+def _sent(train: Integers, held_out: Integers, low: int, high: int) -> Floats:
+    """Bits of each vector in a code learned on train, the range included; the stream is written and decoded."""
+    code = fit(train, low, high)
+    bits = lengths(code, held_out) + 32 / len(held_out)
+    words = write(code, held_out)
+    if not (read(code, words, len(held_out)) == held_out).all() or 32 * len(words) > bits.sum() + STREAM:
+        raise AssertionError("a stream of vectors is longer than its code says, or is not decoded to what was written")
+    return bits
 
 
 def _beside(

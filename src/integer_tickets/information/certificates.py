@@ -125,20 +125,30 @@ def through_a_teacher(
 
 def explained(own: Certificate, clusters: int = 1, prior: bool = False) -> list[str]:
     """A certificate and its assumptions in plain words, a sentence a line; prior: the code is beside such a ticket."""
-    unit = {
-        "row": "row",
-        "text": "text (rows that are part of one text count as one)",
-        "group": "group of rows",
+    of, one = {
+        "row": ("error on new texts", "row"),
+        "text": ("mean error over the rows cut from a new text", "text, the mean over the rows that are part of it"),
+        "group": ("mean error over the rows of a new group", "group, the mean over its rows"),
     }[own.unit]
-    verdict = "promises more" if own.tells else "promises nothing more, the code being too long for so few examples"
-    shared = ["And: the prior ticket was found without these examples; only what differs from it is counted."]
+    if own.tells:
+        verdict = "promises more"
+    elif own.risk >= own.commonest:
+        verdict = "promises nothing more, as the ticket errs as often on these"
+    else:
+        verdict = "promises nothing more, the code being too long for so few examples"
+    orders = f", less {own.symmetry:,.0f} for orders of its parts that compute the same"
+    shared = [
+        "And: the prior ticket was found and chosen without these examples; only what differs from it is counted. The "
+        "less that is, the more this is a test of the prior on examples that it has not seen."
+    ]
     return [
-        f"With probability {1 - own.delta:.3g} its error on new texts is at most {100 * own.error:.2f} %.",
-        f"It errs on {100 * own.risk:.2f} % of {own.n:,} examples, one for each {unit}.",
-        f"Its code takes {own.bits:,.0f} bits, less {own.symmetry:,.0f} for orders of its parts that compute the same.",
+        f"With probability {1 - own.delta:.3g} its {of} is at most {100 * own.error:.2f} %.",
+        f"It errs on {100 * own.risk:.2f} % of {own.n:,} examples, one for each {one}.",
+        f"Its code takes {own.bits:,.0f} bits{'' if prior else orders}.",
         f"Code and corrections take {own.description_length:.3f} bits a label.",
         f"Always naming the commonest class errs on {100 * own.commonest:.2f} % of them; the bound {verdict}.",
-        "Assumed: the examples were drawn independently, from what new texts are drawn from.",
+        "Assumed: the examples were drawn independently, from what new texts are drawn from, and the decoder was fixed "
+        "before anyone looked at them.",
         *([f"If {clusters} of them hang together, at most {100 * own.clustered:.2f} %."] if clusters > 1 else []),
         *(shared if prior else []),
         "Counted: all that decodes the ticket, its vocabulary too, unless a hash or the built-in language fixes that.",

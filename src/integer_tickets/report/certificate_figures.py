@@ -7,7 +7,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from integer_tickets.report.certificates import KNOWN, PARTS
 from integer_tickets.report.figures import COLOURS, GREY, MARKERS, PALETTE, density_axis, legend, size_axis
-from integer_tickets.report.generalization import FEWEST, correlations, networks
+from integer_tickets.report.generalization import comparable, correlations
 from integer_tickets.report.pictures import Picture
 from integer_tickets.report.study import Study, select
 
@@ -56,7 +56,7 @@ def pictures(study: Study) -> list[Picture]:
                 _saved(study), mask_bits,
             )
         )  # fmt: skip
-    if len(networks(study)) >= FEWEST:
+    if comparable(study):
         found.append(
             Picture(
                 "generalization", "What goes with the generalization gap",

@@ -11,6 +11,8 @@ from integer_tickets.report.tables import Table, percent
 SHOWN = {"masks": "masks", "values": "weights", "embedding": "embedding", "tokenizer": "vocabulary"}
 
 PARTS = {**SHOWN, "biases": "biases", "scales": "scales", "header": "header"}
+ERRORS = {"row": "error", "text": "mean error over the rows cut from a text", "group": "mean error over a group's rows"}
+"""What is bounded, by what was drawn independently."""
 KNOWN = {"initial": "first weights", "rewind": "rewind point", "seed": "other seed", "shuffled": "random mask"}
 """What may be known of a mask, and how it is called."""
 
@@ -27,11 +29,11 @@ def certificates(study: Study) -> Iterator[str]:
         "group": f"groups of rows (column `{study.params.data.group}`)",
     }[own.unit]
     yield (
-        f"An upper bound on the true error of each integer network, valid with probability {1 - delta:g} for all "
-        f"at once if the {n:,} {unit} were drawn independently: from its errors on them and the bits of its code, a "
-        "stream from which the very network can be decoded (tests do), vocabulary included. What finding a ticket took "
-        "does not count. Beside it, for each by itself, the bound from the held-out texts alone: that one certifies, "
-        "the one from the code explains."
+        f"An upper bound on the true {ERRORS[own.unit]} of each integer network, valid with probability {1 - delta:g} "
+        f"for all at once if the {n:,} {unit} were drawn independently: from its errors on them and the bits of its "
+        "code, a stream from which the very network can be decoded (tests do), vocabulary included. What finding a "
+        "ticket took does not count. Beside it, for each by itself, the bound from the held-out texts alone: that one "
+        "certifies, the one from the code explains."
     )
     if prior:
         yield (
@@ -58,8 +60,9 @@ def certificates(study: Study) -> Iterator[str]:
     yield (
         f"{told['name'].nunique()} of {names} kinds of networks are certified to be better than always naming the "
         f"commonest class, which errs on {percent(rows['commonest'].iloc[0])} % of these texts. Bits a label: of code "
-        "and corrections; for two classes the bound is below one half just where they take less than one bit. Means "
-        "over seeds, orders of parts that compute the same taken off the code."
+        "and corrections; for two classes the bound (in its kl form) is below one half just where they and "
+        "log2(1/delta) take less than one bit. Means over seeds, orders of parts that compute the same taken off the "
+        "code."
     )
     if len(told) < len(rows):
         most = rows.groupby("name")[[f"bits_{part}" for part in SHOWN]].mean().mean()

@@ -56,6 +56,11 @@ def networks(study: Study) -> pd.DataFrame:
     return found.drop_duplicates([column for column in found if column != "ladder"])
 
 
+def comparable(study: Study) -> bool:
+    """Whether there are networks enough, and their gap is one: errors on train are those of rows, as those on test."""
+    return study.params.certify.unit == "row" and len(networks(study)) >= FEWEST
+
+
 def correlations(study: Study) -> pd.DataFrame:
     """Kendall's tau of each measure with the gap and its interval: plain, given the error that was seen, and among the
     networks of each attention alone."""
@@ -81,9 +86,9 @@ def _tau(study: Study, zoo: pd.DataFrame, measure: str, given: NDArray[np.float6
 
 
 def explained(study: Study) -> Iterator[str]:
-    count = len(networks(study))
-    if count < FEWEST:
+    if not comparable(study):
         return
+    count = len(networks(study))
     rows = correlations(study)
     plain = rows[(rows["given"] == "") & (rows["attention"] == "")]
     away = plain[(plain["low"] > 0) | (plain["high"] < 0)]

@@ -13,6 +13,7 @@ LAYERS = {
     "code": "code, bits",
     "code_in_class": "code in class, bits",
     "collision_bound": "at least, bits",
+    "collision_bound_in_class": "at least, in class",
     "superfluous": "superfluous at most, bits",
     "participation_corrected": "dimensions",
     "rate_reduction": "rate reduction, bits",
@@ -48,14 +49,21 @@ def information(study: Study) -> Iterator[str]:
     yield (
         f"Measured on {n:,} texts of {study.split} by probes and codes that learned on {n:,} of train; means over "
         "seeds. *usable*: what a linear probe of a layer's mean token tells about the label, a lower bound on I(Z;Y). "
-        "*code*: bits that one vector of the layer (a random token, or the pooled vector) takes in a lossless code, an "
-        "upper bound on its entropy, and within a class; *at least*: a lower bound from equal pairs, which ends near "
-        "log2 of their number. The pooled vector Z is a function of the text, so H(Z) = I(X;Z), and code less usable "
-        "is at least what it holds beyond the label (*superfluous*). *dimensions*: participation ratio. "
-        "*rate reduction*: bits of the Gaussian rate that the classes explain. *nearest mean*: texts on which the "
-        "nearest class mean agrees with the network. Bits fall, too, where the range of integers merely shrinks."
+        "*code*: bits that one vector of the layer (a random token, or the pooled vector) takes in a lossless code, "
+        "an upper bound on its entropy, and within a class; *at least*: a lower bound from equal pairs, which ends "
+        "near log2 of their number. The pooled vector Z is a function of the text, so H(Z) = I(X;Z); code less "
+        "usable, and code in class, are at least what it holds beyond the label (*superfluous*). *dimensions*: "
+        "participation ratio. *rate reduction*: bits of the Gaussian rate that the classes explain. *nearest mean*: "
+        "texts on which the nearest class mean agrees with the network. Bits fall, too, where the range of integers "
+        "merely shrinks."
     )
     yield layers(rows).markdown()
+    if (rows["quantity"] == "over_dense").any():
+        yield (
+            "The pooled vector beside that of the dense network of the same weights, text by text: a paired interval "
+            "of the mean over texts, means over seeds."
+        )
+        yield _beside(rows, "over_dense", "pooled").markdown()
     if rows["quantity"].str.startswith("exact").any():
         yield from _plane(study)
     yield (
@@ -69,7 +77,7 @@ def information(study: Study) -> Iterator[str]:
         "The same at the logits, beside the teacher's, text by text: a paired interval of the mean over texts, and "
         "whether it knows more on as many texts as less (means and medians over seeds)."
     )
-    yield _beside_teacher(rows).markdown()
+    yield _beside(rows, "over_teacher", "logits").markdown()
     worst = select(rows, quantity="over_teacher_text")
     if study.texts and len(worst):
         yield (
@@ -94,16 +102,21 @@ def information(study: Study) -> Iterator[str]:
         yield f"Not identifiable in {len(refused)} cases, and so not given: {told}."
 
 
-def _beside_teacher(rows: pd.DataFrame) -> Table:
-    """Usable bits of the logits, and how many more than the teacher's, text by text; means over seeds."""
+def _beside(rows: pd.DataFrame, quantity: str, layer: str) -> Table:
+    """Usable bits of a layer, and how many more than the teacher's or the dense network's; means over seeds."""
     body = []
-    for name, own in rows.groupby("name", sort=False):
-        over, told = (select(own, quantity=quantity, layer="logits") for quantity in ("over_teacher", "usable"))
-        if len(over):
-            mean, p = over.mean(numeric_only=True), select(own, quantity="over_teacher_sign")["value"].median()
-            cells = f"{mean['value']:+.3f}", f"{mean['low']:+.3f} to {mean['high']:+.3f}", probability(p)
-            body.append([str(name), f"{told['value'].mean():.3f}", *cells])
-    return Table(["network", "usable, bits", "more than the teacher's", "interval", "sign test, p"], body)
+    signs = rows[rows["quantity"] == f"{quantity}_sign"]
+    linear = rows[(rows["quantity"] == "usable") & (rows["layer"] == layer) & (rows["estimator"] == "linear probe")]
+    for name, own in rows[rows["quantity"] == quantity].groupby("name", sort=False):
+        mean, told = own.mean(numeric_only=True), select(linear, name=name)["value"].mean()
+        cells = [f"{mean['value']:+.3f}", f"{mean['low']:+.3f} to {mean['high']:+.3f}"]
+        cells += [probability(select(signs, name=name)["value"].median())] if len(signs) else []
+        body.append([str(name), f"{told:.3f}", *cells])
+    other = quantity.removeprefix("over_")
+    return Table(
+        ["network", "usable, bits", f"more than the {other}'s", "interval", *(["sign test, p"] if len(signs) else [])],
+        body,
+    )
 
 
 def _worst(rows: pd.DataFrame, texts: Sequence[tuple[str, str]]) -> Table:

@@ -35,13 +35,13 @@ def pictures(study: Study) -> list[Picture]:
         _by_depth(
             "layers", "What layers tell and hold",
             "Above, how much of the label a linear probe can use; below, how long a vector is in a lossless code, and "
-            "how long once the label is known, which is all that is superfluous at most: a layer is the more minimal "
-            "the shorter they are at the same height above.",
+            "in one for its class alone, which bounds what is superfluous: a layer is the more minimal the shorter "
+            "they are at the same height above.",
             by_layer,
             {
                 "usable": "usable about the label, bits",
                 "code": "code of one vector, bits",
-                "code_in_class": "superfluous at most, bits",
+                "code_in_class": "code within a class, bits",
             },
         ),
         _by_depth(
