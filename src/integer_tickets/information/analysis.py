@@ -123,6 +123,8 @@ def analysis(
     for name in last:
         rows = seen[name][: len(few)]
         yield _row("rank_one_residual", rank_one_residual(rows), "", "exact", len(rows), layer=name)
+        own_entropy = float(np.mean([spectral_entropy(tokens) for tokens in rows]))
+        yield _row("prompt_entropy", own_entropy, "bits", "mean over texts", len(rows), layer=name)
         yield _row("duplicates", duplicates(rows), "", "exact", len(rows), layer=name)
 
 

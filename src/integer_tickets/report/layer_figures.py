@@ -17,6 +17,7 @@ ESTIMATORS = {
     "code_in_class": "autoregressive code",
     "coding_rate": "distortion 1/12",
     "zeros": "exact",
+    "prompt_entropy": "mean over texts",
     "spectral_entropy": "sample",
     "rank_one_residual": "exact",
     "rank_one_context": "exact",
@@ -52,12 +53,13 @@ def pictures(study: Study) -> list[Picture]:
         ),
         _by_depth(
             "depth", "Spread of tokens by layer",
-            "A rank-one residual that falls towards 0 with depth means that all tokens of a text become alike: in the "
-            "middle of the stream, below of what attention gathers before the skip adds the stream to it; spectral "
-            "entropy says over how many directions tokens spread.",
+            "A rank-one residual that falls towards 0 with depth means that all tokens of a text become alike: of the "
+            "stream, and last of what attention gathers before the skip adds the stream to it; spectral entropy says over "
+            "how many directions tokens spread, those of one text (above) and one of each text.",
             by_layer,
             {
-                "spectral_entropy": "spectral entropy, bits",
+                "prompt_entropy": "spectral entropy, bits:\ntokens of one text",
+                "spectral_entropy": "one token of each text",
                 "rank_one_residual": "rank-one residual",
                 "rank_one_context": "the same without skip",
             },
