@@ -54,8 +54,8 @@ def pictures(study: Study) -> list[Picture]:
         _by_depth(
             "depth", "Spread of tokens by layer",
             "A rank-one residual that falls towards 0 with depth means that all tokens of a text become alike: of the "
-            "stream, and last of what attention gathers before the skip adds the stream to it; spectral entropy says over "
-            "how many directions tokens spread, those of one text (above) and one of each text.",
+            "stream, and last of what attention gathers before the skip adds the stream to it; spectral entropy says "
+            "over how many directions tokens spread, those of one text (above) and one of each text.",
             by_layer,
             {
                 "prompt_entropy": "spectral entropy, bits:\ntokens of one text",
