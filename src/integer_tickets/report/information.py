@@ -137,7 +137,8 @@ def _plane(study: Study) -> Iterator[str]:
         "Every sentence of this language can be listed, so what a layer holds is known exactly: its entropy, and its "
         f"information about the label. The score of a sentence, with {facts['score_entropy']:.3f} bits the smallest "
         f"sufficient statistic, holds all {facts['information']:.3f} bits there are about the label. In the figure "
-        "later layers lie further left: all tokens of a layer together can hold no more than those of the one before."
+        "stand the embedding, the stream of all tokens after each attention and each layer, the pooled vector and the "
+        "logits: none can hold more than the one before."
     )
 
 

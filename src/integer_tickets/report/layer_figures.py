@@ -83,8 +83,8 @@ def pictures(study: Study) -> list[Picture]:
         found.append(
             Picture(
                 "information_plane", "The exact information plane",
-                "Later layers lie further left; the star is as far left as nothing is lost, and what lies right of "
-                "it at the same height is superfluous.",
+                "From state to state a line can only go left and down; the star is as far left as nothing is lost, and "
+                "what lies right of it at the same height is superfluous.",
                 _plane(shown), lambda frame: information_plane(frame, point),
             )
         )  # fmt: skip
@@ -190,7 +190,9 @@ def pointwise(frame: pd.DataFrame) -> Figure:
 
 
 def _plane(rows: pd.DataFrame) -> pd.DataFrame:
-    """Exact bits of every layer's state, and of what it tells of the label; means over seeds."""
+    """Exact bits of the states from which all that follows is computed, and of what they tell of the label; means over
+    seeds."""
+    rows = rows[~rows["layer"].str.endswith((".context", ".up"))]  # beside the stream
     parts = [
         rows[rows["quantity"] == f"exact_{what}"]
         .groupby(["attention", "level", "layer"], sort=False)["value"]
@@ -202,7 +204,7 @@ def _plane(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def information_plane(frame: pd.DataFrame, smallest: tuple[float, float]) -> Figure:
-    """Exact bits of every layer's state and of what it tells of the label; the smallest sufficient statistic a star."""
+    """Exact bits of the states and of what they tell of the label; the smallest sufficient statistic a star."""
     attentions, levels = list(dict.fromkeys(frame["attention"])), sorted(frame["level"].unique())
     figure, panels = _row(attentions, 4.4)
     for axes, attention in zip(panels, attentions, strict=True):
