@@ -145,7 +145,7 @@ def _plane(study: Study) -> Iterator[str]:
 def layers(rows: pd.DataFrame) -> Table:
     linear = ~rows["estimator"].str.startswith("mlp")
     own = rows[rows["quantity"].isin(LAYERS) & ~rows["layer"].str.contains("head") & linear]
-    return _table(own, ["name", "layer"], LAYERS)
+    return _table(own, ["name", "layer"], {key: text for key, text in LAYERS.items() if key in set(own["quantity"])})
 
 
 def heads(rows: pd.DataFrame) -> Table:

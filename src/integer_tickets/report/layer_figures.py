@@ -58,8 +58,8 @@ def pictures(study: Study) -> list[Picture]:
             "over how many directions tokens spread, those of one text (above) and one of each text.",
             by_layer,
             {
-                "prompt_entropy": "spectral entropy, bits:\ntokens of one text",
-                "spectral_entropy": "one token of each text",
+                "prompt_entropy": "spectral entropy, bits,\ntokens of one text",
+                "spectral_entropy": "spectral entropy, bits,\none token of each text",
                 "rank_one_residual": "rank-one residual",
                 "rank_one_context": "the same without skip",
             },
