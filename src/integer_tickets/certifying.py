@@ -16,7 +16,8 @@ from integer_tickets.integer.engines import text_logits
 
 @dataclass(frozen=True)
 class Certified:
-    """A certificate, the bits of each part of its ticket's code, and how many rows have the text of an earlier one."""
+    """A certificate, the bits of each part of its ticket's code, and, with unit `row`, how many rows repeat others or
+    parts of them."""
 
     certificate: Certificate
     bits: dict[str, float]
@@ -61,4 +62,5 @@ def certify(
     bits, symmetry = length_of(ticket.network, ticket.tokenizer, beside)
     units = numbers_of(columns[0], rows[group] if grouped else None, settings.unit)
     own = certificate(predicted != labels, labels, units, bits.pop("total"), symmetry, settings)
-    return Certified(own, bits, len(texts) - len(set(texts)))
+    repeats = len(rows) - int(numbers_of(columns[0], None, "text").max()) - 1 if settings.unit == "row" else 0
+    return Certified(own, bits, repeats)

@@ -294,9 +294,9 @@ def _certify(arguments: argparse.Namespace) -> int:
         print(line)
     parts = sorted(found.bits.items(), key=lambda part: -part[1])
     print(f"Bits of the code: {', '.join(f'{name} {bits:,.0f}' for name, bits in parts)}.")
-    if settings.unit == "row" and found.repeats:
+    if found.repeats:
         print(
-            f"{found.repeats:,} rows have the text of an earlier one: fine where texts recur by chance; where rows "
+            f"But {found.repeats:,} rows repeat others, or parts of them: fine where texts recur by chance; where rows "
             "were copied, or cut from longer texts, they were not drawn independently. See --unit text."
         )
     return 0
