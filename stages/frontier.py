@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from integer_tickets.benchmark.fasttext import classifiers
+from integer_tickets.benchmark import fasttext, static_vectors
 from integer_tickets.data.preparation import prepare
 from integer_tickets.errors import UserError
 from integer_tickets.evaluation.baselines import tfidf
@@ -30,10 +30,11 @@ FILE = ROOT / "reports" / "frontier.csv"
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.frontier", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="the folder of SST-2")
-    data = parser.parse_args().data
+    parser.add_argument("--static", help="what Model2Vec has made of an encoder: folder, or id on the hub")
+    arguments = parser.parse_args()
     absent: dict[str, str] = {}
     try:
-        rows = [*tickets(STUDIES), *measured(data, absent)]
+        rows = [*tickets(STUDIES), *measured(arguments.data, arguments.static, absent)]
     except UserError as error:
         raise SystemExit(f"frontier: {error}") from None
     frame = pd.concat([pd.DataFrame(rows, columns=COLUMNS), published()], ignore_index=True)
@@ -58,8 +59,8 @@ def tickets(studies: Path) -> Iterator[dict[str, Any]]:
             }  # fmt: skip
 
 
-def measured(data: Path, absent: dict[str, str]) -> Iterator[dict[str, Any]]:
-    """Other classifiers on the same texts; those whose package is missing are added to `absent`."""
+def measured(data: Path, static: str | None, absent: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """Other classifiers on the same texts; those that cannot be made here are added to `absent`."""
     frames, _, _ = prepare(parse_params(with_preset(CORPUS, [f"data.folder={data}"])))
     texts = {name: frame["text"].tolist() for name, frame in frames.items() if name != "lessons"}
     labels = {name: frame["label"].to_numpy() for name, frame in frames.items() if name != "lessons"}
@@ -74,13 +75,24 @@ def measured(data: Path, absent: dict[str, str]) -> Iterator[dict[str, Any]]:
     ]
     try:
         with tempfile.TemporaryDirectory() as folder:
-            for own in classifiers(texts, labels, Path(folder)):
+            for own in fasttext.classifiers(texts, labels, Path(folder)):
                 source = f"fasttext {version('fasttext-numpy2-wheel')}"
                 found.append((own.name, own.bits, own.predictions[SPLIT], source))
     except ImportError:
         absent["fastText"] = "fasttext is not installed: pip install 'integer-tickets[frontier]'"
     if len(found) == 1:
         absent.setdefault("fastText", "all settings ran into NaN")
+    if static is None:
+        absent["Model2Vec"] = "not named with --static"
+    else:
+        try:
+            source = f"model2vec {version('model2vec')}, {Path(static).name}"
+            found += [
+                (own.name, own.bits, own.predictions[SPLIT], source)
+                for own in static_vectors.classifiers(static, texts, labels)
+            ]
+        except ImportError:
+            absent["Model2Vec"] = "model2vec is not installed: pip install 'integer-tickets[frontier]'"
     for name, bits, says, source in found:
         accuracy = float((says == labels[SPLIT]).mean())
         yield {"name": name, "kind": "measured", "bits": bits, "accuracy": accuracy, "split": SPLIT, "source": source}

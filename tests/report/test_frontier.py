@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from integer_tickets.benchmark import fasttext
+from integer_tickets.benchmark import fasttext, static_vectors
+from integer_tickets.errors import UserError
 from integer_tickets.report.frontier import COLUMNS, LITERATURE, front, published, write_page
 from stages.frontier import tickets
 
@@ -57,15 +58,39 @@ def test_the_page_holds_every_row_and_the_same_bytes(studies, tmp_path):
     assert "| yes |" not in lines["inhibitor int8 dense"] and "| yes |" not in lines["BiT 1-1-1"]
 
 
-def test_fasttext_learns_and_is_smaller_quantized(tmp_path):
-    pytest.importorskip("fasttext")
+@pytest.fixture
+def corpus():
     random = np.random.default_rng(0)
     texts, labels = {}, {}
     for name, count in (("train", 2000), ("selection", 100), ("validation", 100)):
         labels[name] = random.integers(0, 2, count)
         own = [("bad", "good")[label] for label in labels[name]]
         texts[name] = [f"the film {random.integers(3000)} is {word} I say" for word in own]
+    return texts, labels
+
+
+def test_fasttext_learns_and_is_smaller_quantized(corpus, tmp_path):
+    pytest.importorskip("fasttext")
+    texts, labels = corpus
     found = {own.name: own for own in fasttext.classifiers(texts, labels, tmp_path)}
     assert len(found) == 2 + len(fasttext.CUTOFFS)
     assert (found["fastText"].predictions["validation"] == labels["validation"]).mean() > 0.95
     assert found["fastText quantized, 1,000 words and pairs"].bits < found["fastText"].bits
+
+
+def test_model2vec_learns_and_counts_its_vectors(corpus, tmp_path):
+    model2vec = pytest.importorskip("model2vec")
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    words = ["[UNK]", "the", "film", "is", "bad", "good", "I", "say"]
+    tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    vectors = np.random.default_rng(0).normal(size=(len(words), 256)).astype(np.float32)
+    model2vec.StaticModel(vectors, tokenizer).save_pretrained(tmp_path / "static")
+    texts, labels = corpus
+    found = list(static_vectors.classifiers(str(tmp_path / "static"), texts, labels))
+    for size, own in zip(static_vectors.SIZES, found, strict=True):
+        assert (own.predictions["validation"] == labels["validation"]).mean() > 0.95
+        assert 8 * len(words) * size < own.bits < 8 * len(words) * size + 32 * 600 * (size + 4)
+    with pytest.raises(UserError, match="no model of Model2Vec"):
+        next(static_vectors.classifiers(str(tmp_path), texts, labels))

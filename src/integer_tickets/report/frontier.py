@@ -49,10 +49,10 @@ INTRODUCTION = """# Accuracy against bits on SST-2
 
 Made by `python -m stages.frontier --data FOLDER` from the [studies](studies): integer networks of every preset on
 SST-2, whole files counted, vocabulary included. Beside them what was measured here on the same texts (a bag of words,
-fastText), its settings chosen on the selection split, and what the literature says, where it gives bits or a number of
-weights. Accuracies are those on the 872 sentences of validation (standard error about 1.3 points at 82 %, 1.0 at 90),
-of some published ones those on test, as marked. *On the front*: no ticket and nothing measured here has more accuracy
-with as few bits. fastText gives other numbers when it is run again, by about a point, whatever its seed.
+fastText, Model2Vec), its settings chosen on the selection split, and what the literature says, where it gives bits or a
+number of weights. Accuracies are those on the 872 sentences of validation (standard error about 1.3 points at 82 %, 1.0
+at 90), of some published ones those on test, as marked. *On the front*: no ticket and nothing measured here has more
+accuracy with as few bits. fastText gives other numbers when it is run again, by about a point, whatever its seed.
 """
 
 
