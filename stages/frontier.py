@@ -46,17 +46,26 @@ def main() -> None:
 def tickets(studies: Path) -> Iterator[dict[str, Any]]:
     """The integer networks of every study on SST-2, in one run or in parts, means over seeds."""
     for study in sorted(path.parent for path in studies.glob("*/summary.csv")):
-        params = next(path for name in ("params.yaml", "runs/*/params.yaml") for path in sorted(study.glob(name)))
-        if yaml.safe_load(params.read_text(encoding="utf-8"))["data"]["name"] != CORPUS:
+        file = next(path for name in ("params.yaml", "runs/*/params.yaml") for path in sorted(study.glob(name)))
+        params = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if params["data"]["name"] != CORPUS:
             continue
         summary = pd.read_csv(study / "summary.csv")
         rows = summary[summary["stage"].isin(["quantize", "distill"])]
         for _, row in rows[(rows["split"] == SPLIT) & (rows["metric"] == "accuracy")].iterrows():
             yield {
                 "name": row["name"], "kind": "ticket", "attention": row["attention"], "study": study.name,
+                "route": route(params),
                 "bits": row["bits"], "accuracy": row["mean"], "low": row["low"], "high": row["high"],
                 "seeds": row["seeds"], "split": SPLIT,
             }  # fmt: skip
+
+
+def route(params: dict[str, Any]) -> str:
+    """Where a study's students begin, and who teaches them, of its params.yaml."""
+    teacher = params["teacher"].get("pretrained") or "a model trained here"
+    begin = "with the weights of" if params["train"].get("start") == "artifacts/adopted" else "from scratch, taught by"
+    return f"{begin} {Path(teacher).name}"
 
 
 def measured(data: Path, static: str | None, absent: dict[str, str]) -> Iterator[dict[str, Any]]:

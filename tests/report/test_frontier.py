@@ -17,6 +17,7 @@ ROWS = [
     "inhibitor int4 dense distilled,distill,inhibitor,5000000,selection,accuracy,0.9,0.9,0.9,3",
     "inhibitor dense,train_dense,inhibitor,32000000,validation,accuracy,0.84,0.8,0.9,3",
 ]
+PARAMS = {"teacher": {"pretrained": "hub/encoder"}, "train": {"start": "artifacts/adopted"}}
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def studies(tmp_path):
     for name, corpus, place in (("one", "sst2", "."), ("other", "imdb", "."), ("parts", "sst2", "runs/first")):
         folder = tmp_path / "studies" / name
         (folder / place).mkdir(parents=True)
-        (folder / place / "params.yaml").write_text(yaml.safe_dump({"data": {"name": corpus}}))
+        (folder / place / "params.yaml").write_text(yaml.safe_dump(PARAMS | {"data": {"name": corpus}}))
         (folder / "summary.csv").write_text("\n".join([HEADER, *(ROWS if place == "." else ROWS[:1]), ""]))
     return tmp_path / "studies"
 
@@ -56,6 +57,10 @@ def test_the_page_holds_every_row_and_the_same_bytes(studies, tmp_path):
     lines = {line.split(" | ")[0].strip("| "): line for line in text.splitlines() if line.startswith("| ")}
     assert "| yes |" in lines["a bag"] and "| yes |" in lines["inhibitor int4 dense distilled"]
     assert "| yes |" not in lines["inhibitor int8 dense"] and "| yes |" not in lines["BiT 1-1-1"]
+    assert (
+        "| no |" in lines["5"] and "| 83.00 |" in lines["5"] and lines["5"].split(" | ")[3].startswith("inhibitor int4")
+    )
+    assert lines["40"].split(" | ")[6:] == ["with the weights of encoder", "no |"]
 
 
 @pytest.fixture
