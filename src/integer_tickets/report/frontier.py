@@ -57,8 +57,8 @@ at 90), of some published ones those on test, as marked. *On the front*: no tick
 accuracy with as few bits. fastText gives other numbers when it is run again, by about a point, whatever its seed.
 """
 
-AIMS = """The most accurate Inhibitor ticket within each size. It is found by looking at validation, which flatters it a little.
-Bars and goals were set before any ticket was found.
+AIMS = """The most accurate Inhibitor ticket within each size. It is found by looking at validation, which flatters it a
+little. Bars and goals were set before any ticket was found.
 """
 
 
