@@ -1,6 +1,7 @@
-"""Put a ticket into the package, with its model card: `python -m stages.release NAME MODEL --study STUDY`.
+"""Put a ticket into the package, with its model card: `python -m stages.release NAME MODEL --study STUDY --run PART`.
 
-MODEL is its folder as the column `model` of results.csv says; STUDY a preset that was run here (else the default run).
+MODEL is its folder as the column `model` of results.csv says; STUDY a preset that was run here (else the default run),
+PART what of it was run last, where it has parts.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from integer_tickets.integer.ticket import RELEASED
 from integer_tickets.params import load_params
 from integer_tickets.report.card import Released, card
 from integer_tickets.report.study import read_table
-from stages.presets import ROOT
+from stages.presets import ROOT, whole
 
 
 def main() -> None:
@@ -21,24 +22,28 @@ def main() -> None:
     parser.add_argument("name", help="of the ticket: predict --model NAME")
     parser.add_argument("model", help="as in artifacts/integer/inhibitor-int4-0/level_2/int4")
     parser.add_argument("--study", help="the preset whose run has made it (default: the default run)")
+    parser.add_argument("--run", help="the part of it that has made it, for the command in the card")
     parser.add_argument("--out", type=Path, default=RELEASED, help="the folder (default: that of the package)")
     arguments = parser.parse_args()
     try:
-        release(arguments.name, arguments.model, arguments.study, arguments.out)
+        release(arguments.name, arguments.model, arguments.study, arguments.run, arguments.out)
     except UserError as error:
         raise SystemExit(f"release: {error}") from None
 
 
-def release(name: str, model: str, study: str | None, out: Path) -> None:
+def release(name: str, model: str, study: str | None, run: str | None, out: Path) -> None:
+    if study and not run:
+        whole(study)  # of one in parts the part must be named
     folder = ROOT / ".study" / study if study else ROOT
     file = folder / model / "ticket.safetensors"
     results = read_table(folder / "artifacts" / "evaluation" / "results.csv")
     if model not in set(results["model"]):
         raise UserError(f"{model}: results.csv has no such model; run the whole study")
+    part = f" --run {run}" if run else ""
     ticket = Released(
         name=name,
         model=model,
-        command=f"python -m stages.study {study} --data FOLDER" if study else "make repro",
+        command=f"python -m stages.study {study} --data FOLDER{part}" if study else "make repro",
         params=load_params(folder / "params.yaml"),
         statistics=read_json(folder / "artifacts" / "data" / "statistics.json"),
         results=results,

@@ -37,6 +37,7 @@ def test_a_ticket_and_its_card(run, default, tmp_path):
     file, page = tmp_path / "small.safetensors", (tmp_path / "small.md").read_text()
     assert file.read_bytes() == (default / MODEL / "ticket.safetensors").read_bytes()
     assert artefact.load(file).sha256 in page and f"({file.stat().st_size:,} bytes)" in page
+    assert "It is level 2 of the ladder of variant `float`, seed 1." in page
     assert page.startswith("# small\n") and str(default) not in page and "--model small" in page
     results = pd.read_csv(default / "artifacts" / "evaluation" / "results.csv")
     own, teacher = results[results["model"] == MODEL], results[results["role"] == "teacher"]
@@ -56,6 +57,8 @@ def test_what_is_no_ticket_of_the_study(run, tmp_path):
     of_floats = "artifacts/ladder/inhibitor-float-1/upper/level_2"
     with pytest.raises(SystemExit, match=rf"^release: .*{of_floats}/ticket.safetensors: no such file"):
         run("small", of_floats, "--out", tmp_path)
+    with pytest.raises(SystemExit, match=r"^release: adopted: .*; name one, as in --run"):
+        run("small", MODEL, "--study", "adopted", "--out", tmp_path)
     assert not list(tmp_path.iterdir())
 
 

@@ -104,7 +104,7 @@ def _metric(rows: pd.DataFrame, kind: str) -> str:
 def _recipe(ticket: Released) -> Iterator[str]:
     params, own = ticket.params, _row(ticket)
     yield f"```\n{ticket.command}\n```"
-    level = f"level {own['level']} of the ladder" if own["level"] else "the dense network"
+    level = f"level {own['level']:.0f} of the ladder" if own["level"] else "the dense network"
     teacher = _teacher(params) or "a dense softmax Transformer trained on the same texts"
     lessons = f" and of {ticket.statistics['lessons']:,} other texts" if ticket.statistics["lessons"] else ""
     taught = f" It learned from what its teacher ({teacher}) says of train{lessons}."
