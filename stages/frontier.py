@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 import yaml
 
 from integer_tickets.benchmark import fasttext, static_vectors
+from integer_tickets.benchmark.fasttext import Classifier
+from integer_tickets.blocks import ADOPTED
 from integer_tickets.data.preparation import prepare
 from integer_tickets.errors import UserError
 from integer_tickets.evaluation.baselines import tfidf
@@ -32,6 +35,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the folder of SST-2")
     parser.add_argument("--static", help="what Model2Vec has made of an encoder: folder, or id on the hub")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)  # so that Model2Vec learns the same when it is run again
     absent: dict[str, str] = {}
     try:
         rows = [*tickets(STUDIES), *measured(arguments.data, arguments.static, absent)]
@@ -64,7 +68,7 @@ def tickets(studies: Path) -> Iterator[dict[str, Any]]:
 def route(params: dict[str, Any]) -> str:
     """Where a study's students begin, and who teaches them, of its params.yaml."""
     teacher = params["teacher"].get("pretrained") or "a model trained here"
-    begin = "with the weights of" if params["train"].get("start") == "artifacts/adopted" else "from scratch, taught by"
+    begin = "with the weights of" if params["train"].get("start") == ADOPTED else "from scratch, taught by"
     return f"{begin} {Path(teacher).name}"
 
 
@@ -82,29 +86,30 @@ def measured(data: Path, static: str | None, absent: dict[str, str]) -> Iterator
             f"scikit-learn {version('scikit-learn')}",
         )
     ]
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            for own in fasttext.classifiers(texts, labels, Path(folder)):
-                source = f"fasttext {version('fasttext-numpy2-wheel')}"
-                found.append((own.name, own.bits, own.predictions[SPLIT], source))
-    except ImportError:
-        absent["fastText"] = "fasttext is not installed: pip install 'integer-tickets[frontier]'"
-    if len(found) == 1:
+    with tempfile.TemporaryDirectory() as folder:
+        made = _made("fastText", "fasttext", fasttext.classifiers(texts, labels, Path(folder)), absent)
+    if not made:
         absent.setdefault("fastText", "all settings ran into NaN")
+    for own in made:
+        found.append((own.name, own.bits, own.predictions[SPLIT], f"fasttext {version('fasttext-numpy2-wheel')}"))
     if static is None:
         absent["Model2Vec"] = "not named with --static"
     else:
-        try:
+        for own in _made("Model2Vec", "model2vec", static_vectors.classifiers(static, texts, labels), absent):
             source = f"model2vec {version('model2vec')}, {Path(static).name}"
-            found += [
-                (own.name, own.bits, own.predictions[SPLIT], source)
-                for own in static_vectors.classifiers(static, texts, labels)
-            ]
-        except ImportError:
-            absent["Model2Vec"] = "model2vec is not installed: pip install 'integer-tickets[frontier]'"
+            found.append((own.name, own.bits, own.predictions[SPLIT], source))
     for name, bits, says, source in found:
         accuracy = float((says == labels[SPLIT]).mean())
         yield {"name": name, "kind": "measured", "bits": bits, "accuracy": accuracy, "split": SPLIT, "source": source}
+
+
+def _made(name: str, package: str, classifiers: Iterator[Classifier], absent: dict[str, str]) -> list[Classifier]:
+    """All of a peer's; none, and a word in `absent`, where its package is missing."""
+    try:
+        return list(classifiers)
+    except ImportError:
+        absent[name] = f"{package} is not installed: pip install 'integer-tickets[frontier]'"
+        return []
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from integer_tickets.benchmark.fasttext import Classifier
 from integer_tickets.errors import UserError
@@ -27,7 +26,6 @@ def classifiers(path: str, texts: Mapping[str, Sequence[str]], labels: Mapping[s
     from model2vec.model import quantize_model
     from model2vec.train import StaticModelForClassification
 
-    torch.set_num_threads(1)  # so that a rerun gives the same
     names = {split: [str(label) for label in own] for split, own in labels.items()}
     for size in SIZES:
         try:
