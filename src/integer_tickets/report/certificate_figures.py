@@ -73,7 +73,7 @@ def _parts(rows: pd.DataFrame) -> pd.DataFrame:
     keys = ["attention", "weights", "level", "distilled"]
     means = rows.groupby(keys, sort=False)[[f"bits_{part}" for part in PARTS]].mean().sort_index()
     names = [
-        f"{attention} {weights} {f'level {level}' if level else 'dense'}{' distilled' if distilled else ''}"
+        f"{attention} {weights} {f'level {level:.0f}' if level else 'dense'}{' distilled' if distilled else ''}"
         for attention, weights, level, distilled in means.index
     ]
     parts = [

@@ -1,5 +1,6 @@
 """How figures look and are kept, as SVG and PNG, the same bytes at every run; sizes and training curves."""
 
+import math
 from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
@@ -88,9 +89,12 @@ def density_axis(axes: Axes, densities: list[float]) -> None:
     axes.set_xlim(1.2, densities[0] / 1.2)
 
 
-def size_axis(axes: Axes, steps: tuple[float, ...] = (1, 1.5, 2, 3, 5, 7)) -> None:
-    """Sizes on a logarithmic scale, in plain numbers; steps: the ticks of a decade."""
+def size_axis(axes: Axes) -> None:
+    """Sizes on a logarithmic scale, in plain numbers, with as many ticks a decade as there is room for."""
     axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    decades = math.log10(high / low)
+    steps = (1, 1.5, 2, 3, 5, 7) if decades < 2 else (1, 2, 5) if decades < 4 else (1,)
     axes.xaxis.set_major_locator(LogLocator(subs=steps))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))

@@ -83,8 +83,8 @@ def write_page(rows: pd.DataFrame, absent: Mapping[str, str], path: Path) -> Non
     own = rows[rows["kind"] != "published"]
     marked = rows.assign(front=front(own).reindex(rows.index, fill_value=False)).sort_values("bits", kind="stable")
     parts = [INTRODUCTION, "![Accuracy against bits](frontier.svg)\n", _table(marked).markdown()]
-    parts += ["\n## What was aimed at\n", AIMS, _bars(rows[rows["kind"] == "ticket"]).markdown()]
     parts += [f"\nAbsent: {name} ({why})." for name, why in absent.items()]
+    parts += ["\n## What was aimed at\n", AIMS, _bars(rows[rows["kind"] == "ticket"]).markdown()]
     write_text(path, "\n".join(parts) + "\n")
     save(partial(figure, marked), path.with_suffix(""))
 
@@ -128,8 +128,8 @@ def figure(rows: pd.DataFrame) -> Figure:
     _points(axes, rows[rows["kind"] == "published"], "published", "x", GREY, named=True)
     best = rows[rows["front"]].sort_values("bits")
     axes.step(best["bits"] / MEGABIT, 100 * best["accuracy"], where="post", color=GREY, lw=0.8, zorder=0, label="front")
-    size_axis(axes, (1, 2, 5))
     axes.set_xlim(rows["bits"].min() / MEGABIT / 8, 3 * rows["bits"].max() / MEGABIT)  # room for names
+    size_axis(axes)
     axes.set_xlabel("size of the whole model, Mbit (log scale)")
     axes.set_ylabel("accuracy on SST-2, %")
     axes.legend(loc="lower right", frameon=False, fontsize=8)

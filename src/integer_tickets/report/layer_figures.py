@@ -158,7 +158,8 @@ def heads(frame: pd.DataFrame) -> Figure:
                 range(len(places)), mean, MARKERS[attention], color=level_colour(level, levels), label=_level(level)
             )
         names = [place.replace("layers.", "").replace(".head_", " / ") for place in places]
-        axes.set_xticks(range(len(places)), [str(int(n[0]) + 1) + n[1:] for n in names], fontsize=8)
+        turn = 90 if len(places) > 12 else 0
+        axes.set_xticks(range(len(places)), [str(int(n[0]) + 1) + n[1:] for n in names], fontsize=8, rotation=turn)
         axes.set_ylim(0, 1)
     figure.supxlabel("layer / head", fontsize=10)
     panels[0].set_ylabel("entropy, share of even attention")
