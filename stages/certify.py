@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from integer_tickets.blocks import BLOCK, Certify
+from integer_tickets.blocks import BLOCK, DRAWN, Certify
 from integer_tickets.data.corpus import Corpus, load_corpus, load_texts
 from integer_tickets.data.statistics import text_columns
 from integer_tickets.errors import UserError
@@ -139,7 +139,7 @@ def mask_rows(params: Params, corpus: Corpus) -> Iterator[dict[str, Any]]:
         rewind = load_state(ladder / "rewind.safetensors")[0].weights
         following = replace(entry, seed=seeds[(seeds.index(entry.seed) + 1) % len(seeds)])
         known = {
-            "initial": None if params.train.prior else _sizes(model.state_dict(), own, block),
+            "initial": _sizes(model.state_dict(), own, block) if params.train.start == DRAWN else None,
             "rewind": _sizes(rewind, own, block),
             "seed": _kept(masks[following.name], block) if len(seeds) > 1 else None,
             "shuffled": _kept(shuffled(own, entry.seed, block), block),

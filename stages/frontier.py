@@ -16,12 +16,13 @@ import yaml
 
 from integer_tickets.benchmark import fasttext, static_vectors
 from integer_tickets.benchmark.fasttext import Classifier
-from integer_tickets.blocks import ADOPTED
+from integer_tickets.blocks import ADOPTED, LESSONS
 from integer_tickets.data.preparation import prepare
 from integer_tickets.errors import UserError
 from integer_tickets.evaluation.baselines import tfidf
 from integer_tickets.files import write_text
 from integer_tickets.params import parse_params
+from integer_tickets.report.findings import encoder
 from integer_tickets.report.frontier import COLUMNS, published, write_page
 from stages.presets import ROOT, with_preset
 
@@ -43,33 +44,54 @@ def main() -> None:
         raise SystemExit(f"frontier: {error}") from None
     frame = pd.concat([pd.DataFrame(rows, columns=COLUMNS), published()], ignore_index=True)
     write_text(FILE, frame.to_csv(index=False, lineterminator="\n"))
-    write_page(frame, absent, FILE.with_suffix(".md"))
+    write_page(frame, compared(STUDIES), absent, FILE.with_suffix(".md"))
     print(f"{len(frame)} models: {FILE.with_suffix('.md')}")
 
 
 def tickets(studies: Path) -> Iterator[dict[str, Any]]:
     """The integer networks of every study on SST-2, in one run or in parts, means over seeds."""
-    for study in sorted(path.parent for path in studies.glob("*/summary.csv")):
-        file = next(path for name in ("params.yaml", "runs/*/params.yaml") for path in sorted(study.glob(name)))
-        params = yaml.safe_load(file.read_text(encoding="utf-8"))
-        if params["data"]["name"] != CORPUS:
-            continue
+    for study, params in of_corpus(studies):
         summary = pd.read_csv(study / "summary.csv")
         rows = summary[summary["stage"].isin(["quantize", "distill"])]
         for _, row in rows[(rows["split"] == SPLIT) & (rows["metric"] == "accuracy")].iterrows():
             yield {
                 "name": row["name"], "kind": "ticket", "attention": row["attention"], "study": study.name,
-                "route": route(params),
+                "route": route(params, row["stage"]),
                 "bits": row["bits"], "accuracy": row["mean"], "low": row["low"], "high": row["high"],
                 "seeds": row["seeds"], "split": SPLIT,
             }  # fmt: skip
 
 
-def route(params: dict[str, Any]) -> str:
-    """Where a study's students begin, and who teaches them, of its params.yaml."""
-    teacher = params["teacher"].get("pretrained") or "a model trained here"
-    begin = "with the weights of" if params["train"].get("start") == ADOPTED else "from scratch, taught by"
-    return f"{begin} {Path(teacher).name}"
+def of_corpus(studies: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The folder of each study on SST-2, in one run or in parts, and what its params.yaml, or that of a part, says."""
+    for study in sorted(path.parent for path in studies.glob("*/summary.csv")):
+        file = next((path for name in ("params.yaml", "runs/*/params.yaml") for path in sorted(study.glob(name))), None)
+        if file is None:
+            raise UserError(f"{study}: a study without params.yaml; make it again, or remove it")
+        params = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if params["data"]["name"] == CORPUS:
+            yield study, params
+
+
+def compared(studies: Path) -> pd.DataFrame:
+    """Comparisons of students that begin with the weights of an encoder."""
+    found = [
+        pd.read_csv(study / "comparisons.csv") for study, params in of_corpus(studies) if begins_with_an_encoder(params)
+    ]
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame({"family": []})
+
+
+def begins_with_an_encoder(params: dict[str, Any]) -> bool:
+    return bool(params["train"].get("start") == ADOPTED)
+
+
+def route(params: dict[str, Any], stage: str) -> str:
+    """Where a study's students begin, and who teaches those of a stage, of its params.yaml."""
+    teacher = encoder(params["teacher"].get("pretrained") or "") or "a model trained here"
+    if begins_with_an_encoder(params):
+        return f"with the weights of {teacher}"
+    taught = stage == "distill" or params["train"].get("lessons") == LESSONS
+    return f"from scratch, {f'taught by {teacher}' if taught else 'by labels alone'}"
 
 
 def measured(data: Path, static: str | None, absent: dict[str, str]) -> Iterator[dict[str, Any]]:

@@ -20,7 +20,7 @@ from integer_tickets.training import processes
 from integer_tickets.training.loop import Result, predict
 from integer_tickets.training.state import Masks, save_model
 from stages.folders import finish, reported, rows_of
-from stages.models import LESSONS, Job, training_runtime
+from stages.models import ADOPTED, LESSONS, Job, training_runtime
 
 CHECKED = 256  # sentences on which simulation and integer engine are compared before a network is accepted
 
@@ -73,7 +73,9 @@ def ancestry(job: Job, distilled: bool) -> dict[str, Any]:
     named = ["model", "train", "quantize", *(["prune"] if job.item.level else [])]
     named += ["distill"] if distilled else []
     named += ["teacher", "lessons"] if distilled or job.params.train.lessons == str(LESSONS) else []
-    chosen = {name: {k: v for k, v in values[name].items() if k not in ("levels", "bits")} for name in named}
+    named += ["adopt"] if job.params.train.start == str(ADOPTED) else []
+    others = ("levels", "bits", "attentions")
+    chosen = {name: {k: v for k, v in values[name].items() if k not in others} for name in named}
     return chosen | {"variant": values["variants"][job.item.variant], "runtime": training_runtime(job.params)}
 
 

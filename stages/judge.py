@@ -30,6 +30,7 @@ PARTS = {
     "distill": {"levels", "bits"},
     "supermask": {"kinds"},
     "connectivity": {"levels"},
+    "adopt": {"attentions"},
     "runtime": {"versions", "autocast"},
 }
 """Of these blocks, what may differ from run to run of a study."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from integer_tickets.blocks import ADOPTED as START_ADOPTED
 from integer_tickets.blocks import BLOCK, WEIGHT_BITS, Shape, Tuning, Variant, embedding_bits
+from integer_tickets.blocks import LESSONS as TAUGHT
 from integer_tickets.data.batches import evaluation_batches, pad
 from integer_tickets.data.corpus import Corpus, load_corpus
 from integer_tickets.errors import UserError
@@ -31,7 +32,7 @@ DATA = Path("artifacts/data")
 BESIDE = [DATA / "tokenizer.safetensors", DATA / "statistics.json"]
 PREPARED = [DATA / "corpus.safetensors", *BESIDE]  # of load_corpus
 TEACHER = Path("artifacts/teacher")
-LESSONS = Path("artifacts/lessons.safetensors")
+LESSONS = Path(TAUGHT)
 ADOPTED = Path(START_ADOPTED)
 LADDER = Path("artifacts/ladder")
 CONTROLS = Path("artifacts/controls")

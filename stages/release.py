@@ -23,15 +23,16 @@ def main() -> None:
     parser.add_argument("model", help="as in artifacts/integer/inhibitor-int4-0/level_2/int4")
     parser.add_argument("--study", help="the preset whose run has made it (default: the default run)")
     parser.add_argument("--run", help="the part of it that has made it, for the command in the card")
+    parser.add_argument("--unlabelled", default="", help="of which corpus its unlabelled texts are, as in data.name")
     parser.add_argument("--out", type=Path, default=RELEASED, help="the folder (default: that of the package)")
     arguments = parser.parse_args()
     try:
-        release(arguments.name, arguments.model, arguments.study, arguments.run, arguments.out)
+        release(**vars(arguments))
     except UserError as error:
         raise SystemExit(f"release: {error}") from None
 
 
-def release(name: str, model: str, study: str | None, run: str | None, out: Path) -> None:
+def release(name: str, model: str, study: str | None, run: str | None, unlabelled: str, out: Path) -> None:
     if study and not run:
         whole(study)  # of one in parts the part must be named
     folder = ROOT / ".study" / study if study else ROOT
@@ -49,6 +50,7 @@ def release(name: str, model: str, study: str | None, run: str | None, out: Path
         results=results,
         bits=bits_breakdown(file),
         sha256=load(file).sha256,
+        unlabelled=unlabelled,
     )
     write_bytes(out / f"{name}.safetensors", file.read_bytes())
     write_text(out / f"{name}.md", card(ticket))

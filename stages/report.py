@@ -41,7 +41,7 @@ def main() -> None:
 def plots(study: Study) -> dict[str, pd.DataFrame]:
     """Small tables for `dvc plots`: mean accuracy over seeds, training curves, lines between trainings, confusion."""
     rows = study.accuracies()
-    models = rows[~rows["stage"].isin(["teacher", "baseline"])].rename(columns={"mean": "accuracy"})
+    models = rows[~rows["stage"].isin(["teacher", "adopt", "baseline"])].rename(columns={"mean": "accuracy"})
     columns = ["attention", "variant", "role", "weights", "level", "density", "accuracy"]
     return {
         "accuracy_density": models[columns].astype({"level": int}),

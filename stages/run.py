@@ -8,6 +8,7 @@ dvc.lock is the same as after `dvc repro`, byte for byte.
 import argparse
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -49,8 +50,11 @@ def main() -> None:
     # Stages call `python`: let it be this one, whether or not its environment is activated.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     try:
-        load_params()  # a fault in params.yaml is said once, before anything starts
+        params = load_params()  # a fault in params.yaml is said once, before anything starts
         Path("artifacts/controls").mkdir(parents=True, exist_ok=True)  # evaluate depends on it, be it empty
+        for folder in Path("artifacts/adopted").glob("*"):  # of an earlier grid: all training depends on the whole
+            if folder.name not in params.adopt.attentions:
+                shutil.rmtree(folder)
         # First of all the hashes of the code: they tell which items a change of code concerns at all.
         subprocess.run([*DVC, "repro", "--quiet", "--single-item", "sources"], check=True)
         waiting, order, commands = stale_items(arguments.targets)

@@ -198,6 +198,8 @@ class Model(Shape):
 
 DRAWN, ADOPTED = "artifacts/data/tokenizer.safetensors", "artifacts/adopted"
 """What training begins with, besides a ticket: weights that are drawn (a file that is always there), or adopted."""
+LESSONS = "artifacts/lessons.safetensors"
+"""What train.lessons names where all students learn what the teacher says; else it is the corpus with its labels."""
 
 
 class Train(Block):

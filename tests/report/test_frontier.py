@@ -8,7 +8,7 @@ import yaml
 from integer_tickets.benchmark import fasttext, static_vectors
 from integer_tickets.errors import UserError
 from integer_tickets.report.frontier import COLUMNS, LITERATURE, front, published, write_page
-from stages.frontier import tickets
+from stages.frontier import compared, route, tickets
 
 HEADER = "name,stage,attention,bits,split,metric,mean,low,high,seeds"
 ROWS = [
@@ -16,6 +16,13 @@ ROWS = [
     "inhibitor int4 dense distilled,distill,inhibitor,5000000,validation,accuracy,0.83,0.81,0.85,3",
     "inhibitor int4 dense distilled,distill,inhibitor,5000000,selection,accuracy,0.9,0.9,0.9,3",
     "inhibitor dense,train_dense,inhibitor,32000000,validation,accuracy,0.84,0.8,0.9,3",
+    "inhibitor int4 ticket level 1 distilled,distill,inhibitor,4900000,validation,accuracy,0.86,0.81,0.88,1",
+]
+COMPARED = [
+    "family,a,b,difference,low,high,seeds",
+    "attention,inhibitor dense,softmax dense,-0.009,-0.02,0.01,3",
+    "quantization,inhibitor int8 dense,inhibitor dense,-0.006,-0.02,0.01,3",
+    "pruning,inhibitor ticket level 1,inhibitor dense,-0.5,-0.6,-0.4,3",
 ]
 PARAMS = {"teacher": {"pretrained": "hub/encoder"}, "train": {"start": "artifacts/adopted"}}
 
@@ -27,6 +34,10 @@ def studies(tmp_path):
         (folder / place).mkdir(parents=True)
         (folder / place / "params.yaml").write_text(yaml.safe_dump(PARAMS | {"data": {"name": corpus}}))
         (folder / "summary.csv").write_text("\n".join([HEADER, *(ROWS if place == "." else ROWS[:1]), ""]))
+        if place == ".":
+            (folder / "comparisons.csv").write_text("\n".join([*COMPARED, ""]))
+        else:
+            (folder / "comparisons.csv").write_text(COMPARED[0] + "\n")
     return tmp_path / "studies"
 
 
@@ -35,6 +46,7 @@ def test_integer_networks_of_studies_on_the_corpus_are_read(studies):
     assert [(row["name"], row["study"], row["accuracy"]) for row in found] == [
         ("inhibitor int8 dense", "one", 0.8),
         ("inhibitor int4 dense distilled", "one", 0.83),
+        ("inhibitor int4 ticket level 1 distilled", "one", 0.86),
         ("inhibitor int8 dense", "parts", 0.8),
     ]
 
@@ -49,18 +61,39 @@ def test_the_page_holds_every_row_and_the_same_bytes(studies, tmp_path):
     frame = pd.concat([pd.DataFrame([*tickets(studies), row], columns=COLUMNS), published()], ignore_index=True)
     content = []
     for place in ("first", "second"):
-        write_page(frame, {"fastText": "not installed"}, tmp_path / place / "frontier.md")
+        write_page(frame, compared(studies), {"fastText": "not installed"}, tmp_path / place / "frontier.md")
         content.append([path.read_bytes() for path in sorted((tmp_path / place).rglob("*.*"))])
     assert content[0] == content[1] and len(content[0]) == 3
     text = (tmp_path / "first" / "frontier.md").read_text()
     assert all(own.name in text for own in LITERATURE) and "Absent: fastText (not installed)." in text
     lines = {line.split(" | ")[0].strip("| "): line for line in text.splitlines() if line.startswith("| ")}
-    assert "| yes |" in lines["a bag"] and "| yes |" in lines["inhibitor int4 dense distilled"]
+    assert "| yes |" in lines["a bag"] and "| yes |" in lines["inhibitor int4 ticket level 1 distilled"]
     assert "| yes |" not in lines["inhibitor int8 dense"] and "| yes |" not in lines["BiT 1-1-1"]
     assert (
         "| no |" in lines["5"] and "| 83.00 |" in lines["5"] and lines["5"].split(" | ")[3].startswith("inhibitor int4")
     )
-    assert lines["40"].split(" | ")[6:] == ["with the weights of encoder", "no |"]
+    # One seed is enough for the largest size alone.
+    assert lines["40"].split(" | ")[3:] == [
+        "inhibitor int4 ticket level 1 distilled, 4.90 Mbit", "86.00", "1", "with the weights of hub/encoder", "no |"
+    ]  # fmt: skip
+    assert lines["inhibitor dense against softmax dense"].endswith("| -1.00 | yes |")
+    assert lines["inhibitor int8 dense against inhibitor dense"].endswith("| -0.50 | no |")
+    assert "inhibitor ticket level 1 against inhibitor dense" not in lines
+
+
+def test_the_route_says_where_students_begin_and_who_teaches_them():
+    scratch = {"teacher": {"pretrained": "/folder/of/encoder"}, "train": {"start": "artifacts/data/tokenizer"}}
+    taught = scratch | {"train": scratch["train"] | {"lessons": "artifacts/lessons.safetensors"}}
+    assert route(scratch, "quantize") == "from scratch, by labels alone"
+    assert route(scratch, "distill") == route(taught, "quantize") == "from scratch, taught by encoder"
+    assert route(PARAMS, "quantize") == "with the weights of hub/encoder"
+    assert route({"teacher": {}, "train": {}}, "distill") == "from scratch, taught by a model trained here"
+
+
+def test_a_study_without_parameters_is_named(studies):
+    (studies / "one" / "params.yaml").unlink()
+    with pytest.raises(UserError, match="one: a study without params"):
+        list(tickets(studies))
 
 
 @pytest.fixture

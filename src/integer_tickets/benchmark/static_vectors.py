@@ -19,7 +19,8 @@ def classifiers(path: str, texts: Mapping[str, Sequence[str]], labels: Mapping[s
     """One of each size, its vectors quantized to 8 bits after training; the selection split stops it.
 
     path: what Model2Vec has distilled from an encoder, a folder or an id on the hub. bits: 8 for each number of a
-    vector and each byte of the vocabulary, 32 for each number of the classifier. Raises UserError where there is no
+    vector and each byte of the vocabulary, 32 for each number of the
+    classifier and weight of a token. Raises UserError where there is no
     such model.
     """
     from model2vec import StaticModel
@@ -39,6 +40,7 @@ def classifiers(path: str, texts: Mapping[str, Sequence[str]], labels: Mapping[s
         whole = model.to_pipeline()
         whole.model = quantize_model(whole.model, quantize_to="int8")
         numbers = sum(layer.weight.size + layer.bias.size for layer in whole.head.layers)
+        numbers += 0 if whole.model.weights is None else whole.model.weights.size  # one a token, where there are such
         vocabulary = sum(len(token.encode()) for token in whole.model.tokens)
         says = {split: whole.predict(own).astype(np.int64) for split, own in texts.items() if split != "train"}
         yield Classifier(

@@ -60,9 +60,10 @@ def load_answers(folder: Path) -> tuple[str, Array, list[Answers]]:
 def merged(folders: Iterable[Path]) -> tuple[str, Array, dict[Configuration, list[Answers]], list[str]]:
     """Split, labels and the models of all runs by configuration, seeds in order; what several runs have counts once.
 
-    The teacher and the baselines may answer otherwise in another run, by the last bits of its machine: those of the
-    first count, and the names of the runs whose teacher does come last. UserError where another model does, as a ladder
-    would be whose controls are those of another run; and where the runs are not of one corpus.
+    The teacher, what was aligned with it, and the baselines may answer otherwise in another run, by the last bits of
+    its machine: those of the first count, and the names of the runs whose teacher does come last. UserError where
+    another model does, as a ladder would be whose controls are those of another run; and where the runs are not of one
+    corpus.
     """
     split, known = "", np.zeros(0, np.int64)
     found: dict[tuple[Configuration, int], Answers] = {}
@@ -75,8 +76,8 @@ def merged(folders: Iterable[Path]) -> tuple[str, Array, dict[Configuration, lis
         for model in models:
             first = found.setdefault((model.configuration, model.seed), model)
             if not np.array_equal(first.predictions, model.predictions):
-                if model.configuration.stage == "teacher":
-                    taught.append(folder.name)
+                if model.configuration.stage in ("teacher", "adopt"):
+                    taught += [folder.name] if folder.name not in taught else []
                 elif model.configuration.stage != "baseline":
                     raise UserError(
                         f"{folder}: {model.configuration.name}, seed {model.seed}, answers otherwise than in a run "

@@ -10,7 +10,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from integer_tickets.blocks import SUPERMASKS, WEIGHT_NAMES, own_bits
+from integer_tickets.blocks import ADOPTED, SUPERMASKS, WEIGHT_NAMES, own_bits
 from integer_tickets.errors import UserError
 from integer_tickets.evaluation.metrics import METRICS, Array, confusion
 from integer_tickets.files import read_json
@@ -89,10 +89,13 @@ class Model:
 
 
 def expected(params: Params, artifacts: Path) -> list[Entry]:
-    """Every model folder of the study: the teacher, then per configuration all seeds."""
+    """Every model folder of the study: the teacher, students aligned with it, then per configuration all seeds."""
     grid = params.grid
     teacher = Configuration("teacher", "teacher", "softmax", "", 0, "float")
     entries = [Entry(teacher, params.teacher.seed, artifacts / "teacher")]
+    for attention in params.adopt.attentions if params.train.start == ADOPTED else ():
+        adopted = Configuration("adopt", "adopted", attention, "", 0, "float")
+        entries.append(Entry(adopted, params.adopt.seed, artifacts / "adopted" / attention))
     for attention in grid.attentions:
         for kind in params.supermask.kinds:
             weights = WEIGHT_NAMES[SUPERMASKS[kind]]

@@ -1,15 +1,15 @@
 """The model card of a released ticket: what it is, how good, how it was made, from whose data, what it is not for."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from integer_tickets.blocks import ADOPTED
+from integer_tickets.blocks import ADOPTED, LESSONS
 from integer_tickets.params import Params
-from integer_tickets.report.findings import count
+from integer_tickets.report.findings import count, encoder
 from integer_tickets.report.study import select
 from integer_tickets.report.tables import BASELINE_NAMES, PARTS, SPLITS, Table, percent
 
@@ -27,6 +27,13 @@ CORPORA = {
     ),
 }
 """Where the texts come from and on what terms, by data.name."""
+ENCODERS = {
+    "sentence-transformers/all-MiniLM-L6-v2": (
+        " Its card names Apache-2.0 and, as its data, more than a billion pairs of sentences from public collections, "
+        "each under its own terms."
+    ),
+}
+"""The terms of pretrained teachers."""
 KINDS = {"accuracy": "accuracy %", "f1": "F1", "matthews": "Matthews correlation"}
 
 
@@ -34,7 +41,8 @@ KINDS = {"accuracy": "accuracy %", "f1": "F1", "matthews": "Matthews correlation
 class Released:
     """A ticket to release: its name, what its file says (integer.artefact), and how to make it again.
 
-    results: of the study, as in results.csv; model: the column of that name there.
+    results: of the study, as in results.csv; model: the column of that name there; unlabelled: of which corpus (as in
+    data.name) the texts without labels are that it learned from, if it did.
     """
 
     name: str
@@ -45,6 +53,7 @@ class Released:
     results: pd.DataFrame
     bits: Mapping[str, int]
     sha256: str
+    unlabelled: str = ""
 
 
 def card(ticket: Released) -> str:
@@ -81,8 +90,9 @@ def _what(ticket: Released) -> Iterator[str]:
 
 def _measured(ticket: Released) -> Iterator[str]:
     yield (
-        f"Of this very file, seed {_row(ticket)['seed']:.0f}; beside it what else was measured on the same texts. No "
-        "choice was made by looking at validation or test: epochs and tickets are chosen on selection."
+        f"Of this very file, seed {_row(ticket)['seed']:.0f}; beside it what else was measured on the same texts. "
+        "Training saw none of them, and epochs are chosen on selection; what was tried before, and which of several "
+        "files to release, may have gone by validation or test."
     )
     rows, beside = ticket.results, {"teacher": "teacher"} | BASELINE_NAMES
     models = {ticket.name: select(rows, model=ticket.model)}
@@ -94,6 +104,10 @@ def _measured(ticket: Released) -> Iterator[str]:
             if len(own):
                 body.append([name, split, str(int(own["n"].iloc[0])), *(_metric(own, kind) for kind in KINDS)])
     yield Table(["model", "split", "texts", *KINDS.values()], body).markdown()
+    own = select(models[ticket.name], split=body[-1][1], metric="accuracy")
+    value, texts = float(own["value"].iloc[0]), int(own["n"].iloc[0])
+    error = math.sqrt(value * (1 - value) / texts)
+    yield f"By chance alone, {texts:,} texts move an accuracy by {100 * error:.1f} points (one standard error)."
 
 
 def _metric(rows: pd.DataFrame, kind: str) -> str:
@@ -105,21 +119,34 @@ def _recipe(ticket: Released) -> Iterator[str]:
     params, own = ticket.params, _row(ticket)
     yield f"```\n{ticket.command}\n```"
     level = f"level {own['level']:.0f} of the ladder" if own["level"] else "the dense network"
-    teacher = _teacher(params) or "a dense softmax Transformer trained on the same texts"
-    lessons = f" and of {ticket.statistics['lessons']:,} other texts" if ticket.statistics["lessons"] else ""
-    taught = f" It learned from what its teacher ({teacher}) says of train{lessons}."
-    lessons_too = own["distilled"] or params.train.lessons.endswith("lessons.safetensors")
-    start = f" It began with weights of {_teacher(params)}." if params.train.start == ADOPTED else ""
-    yield f"It is {level} of variant `{own['variant']}`, seed {own['seed']:.0f}.{taught if lessons_too else ''}{start}"
+    again = f", trained on for {count(params.distill.epochs, 'epoch')} (distill)" if own["distilled"] else ""
+    text = f"It is {level} of variant `{own['variant']}`, seed {own['seed']:.0f}{again}."
+    teacher = encoder(params.teacher.pretrained) or "a dense softmax Transformer trained on the same texts"
+    if own["distilled"] or params.train.lessons == LESSONS:
+        lessons = f" and of {ticket.statistics['lessons']:,} other texts" if ticket.statistics["lessons"] else ""
+        text += f" It learned from what its teacher ({teacher}) says of train{lessons}."
+    if params.train.start == ADOPTED:
+        text += (
+            f" It began with weights of {teacher}, drawn to the hidden states of its teacher in "
+            f"{count(params.adopt.epochs, 'epoch')} over the same texts."
+        )
+    yield text
     yield "The file itself says with which data and parameters (their hashes): `integer-tickets inspect`."
 
 
 def _data(ticket: Released) -> Iterator[str]:
     corpus = ticket.statistics["corpus"]
-    yield CORPORA.get(corpus, f"Where `{corpus}` comes from and on what terms, this project does not know.")
-    if ticket.params.teacher.pretrained:
-        yield f"Its teacher was {_teacher(ticket.params)}: the terms of that model and of its data count, too."
+    yield _terms(corpus)
+    if ticket.unlabelled:
+        yield f"The other texts that it learned from are of `{ticket.unlabelled}`. {_terms(ticket.unlabelled)}"
+    if pretrained := ticket.params.teacher.pretrained:
+        name = encoder(pretrained)
+        yield f"Its teacher was {name}: the terms of that model and of its data count, too.{ENCODERS.get(name, '')}"
     yield "The code and this file are under Apache-2.0, as far as the project has a say."
+
+
+def _terms(corpus: str) -> str:
+    return CORPORA.get(corpus, f"Where `{corpus}` comes from and on what terms, this project does not know.")
 
 
 def _limits(ticket: Released) -> Iterator[str]:
@@ -132,12 +159,6 @@ def _limits(ticket: Released) -> Iterator[str]:
         "label, too, and nothing says that it is a guess: the margin is a difference of integers, not a probability. "
         "What is in its data, prejudice included, is in its answers; nobody has looked for it."
     )
-
-
-def _teacher(params: Params) -> str:
-    """The pretrained one: its id on the hub, or the name of its folder wherever that lies."""
-    own = params.teacher.pretrained
-    return Path(own).name if own.startswith((".", "/", "~")) else own
 
 
 def _row(ticket: Released) -> pd.Series:

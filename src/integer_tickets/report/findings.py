@@ -1,6 +1,7 @@
 """What came out of a study in sentences: each number and each verdict is computed from its tables."""
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import pandas as pd
 
@@ -139,6 +140,11 @@ def against(study: Study, row: pd.Series) -> str:
 def count(number: int, noun: str, plural: str = "") -> str:
     """As in `1 level` and `3 levels`."""
     return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def encoder(pretrained: str) -> str:
+    """What teacher.pretrained names: its id on the hub, or the name of its folder wherever that lies."""
+    return Path(pretrained).name if pretrained.startswith((".", "/", "~")) else pretrained
 
 
 def words(parts: Iterable[str]) -> str:

@@ -49,24 +49,12 @@ def _run(study: Study) -> Iterator[str]:
         f"model before pruning is called dense. From it a ladder goes down {count(grid.levels, 'level')}: each keeps "
         f"the most important {percent(params.prune.keep, 0)} % of the remaining weights, rewinds them to their values "
         "early in training and trains them again; the result is a ticket. "
-        f"{_lessons(study)}Ways to find tickets: "
+        f"{tickets.lessons(study)}Ways to find tickets: "
         + words(
             f"`{name}` ({params.variants[name].weights} weights, {tickets.scope(study, name)})"
             for name in grid.variants
         )
         + "."
-    )
-
-
-def _lessons(study: Study) -> str:
-    """What students learn from where it is not the labels alone."""
-    own = study.params.lessons
-    if not study.taught:
-        return ""
-    more = f" and of {study.statistics['lessons']} other texts" if study.statistics["lessons"] else ""
-    return (
-        f"Every student learns from the teacher's soft labels of train{more}, with a weight of {own.hard:g} on hard "
-        "labels. "
     )
 
 

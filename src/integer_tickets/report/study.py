@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from integer_tickets.blocks import ADOPTED, LESSONS
 from integer_tickets.data.statistics import texts_of
 from integer_tickets.errors import UserError
 from integer_tickets.evaluation.metrics import barrier
@@ -69,7 +70,12 @@ class Study:
     @property
     def taught(self) -> bool:
         """Whether all students learn what the teacher says, not only those of the stage distill."""
-        return self.params.train.lessons != "artifacts/data/corpus.safetensors"
+        return self.params.train.lessons == LESSONS
+
+    @property
+    def adopted(self) -> bool:
+        """Whether all students begin with the weights of a pretrained encoder, aligned with it."""
+        return self.params.train.start == ADOPTED
 
     @property
     def certified(self) -> pd.DataFrame:
@@ -139,7 +145,10 @@ class Study:
         params = self.params
         if row["stage"] == "teacher":
             return params.teacher.epochs
-        epochs = params.variants[row["variant"]].epochs or params.train.epochs
+        aligned = params.adopt.epochs if self.adopted else 0
+        if row["stage"] == "adopt":
+            return aligned
+        epochs = aligned + (params.variants[row["variant"]].epochs or params.train.epochs)
         if row["stage"] in ("quantize", "distill") and params.variants[row["variant"]].weights == "float":
             epochs += params.quantize.epochs
         return epochs + (params.distill.epochs if row["stage"] == "distill" else 0)

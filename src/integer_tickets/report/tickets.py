@@ -6,7 +6,7 @@ from itertools import chain
 from integer_tickets.report import tables
 from integer_tickets.report.answers import answers
 from integer_tickets.report.certificates import certificates, masks
-from integer_tickets.report.findings import CONTROLS, bag_of_words, count, words
+from integer_tickets.report.findings import CONTROLS, bag_of_words, count, encoder, words
 from integer_tickets.report.generalization import explained
 from integer_tickets.report.information import information
 from integer_tickets.report.pictures import Picture, shown
@@ -49,6 +49,8 @@ def page(
         f"{percent(study.params.prune.keep, 0)} % of the weights, {count(grid.levels, 'level')}. All accuracies are "
         f"those on the {study.split} split, which took no part in any choice.",
     ]
+    if study.taught:
+        written.append(lessons(study).strip())
     written += list(bag_of_words(study))
     if narrow and narrow != runs:
         written.append(
@@ -59,11 +61,29 @@ def page(
     if taught:
         written.append(
             f"The teacher was trained in each run, on another kind of processor in {words(taught)}, where it came out "
-            "otherwise: distilled networks of these had another one than those before."
+            "otherwise: what learned from it or began with it had another one there than before."
         )
     if whole and whole != runs:
         written.append(f"What layers keep and what codes take was measured in {words(whole)} alone.")
     return "\n\n".join([*written, *set_out(study, sections)]) + "\n"
+
+
+def lessons(study: Study) -> str:
+    """What students learn from where it is not the labels alone, and what they begin with."""
+    own, teacher, text = study.params.lessons, encoder(study.params.teacher.pretrained), ""
+    if study.taught:
+        more = f" and of {study.statistics['lessons']:,} other texts" if study.statistics["lessons"] else ""
+        text = (
+            f"Every student learns from the soft labels that the teacher{teacher and f' ({teacher}, fine-tuned)'} "
+            f"gives to train{more}, with a weight of {own.hard:g} on hard labels. "
+        )
+    if study.adopted:
+        text += (
+            f"It begins with weights of {teacher}, its attention replaced and then drawn to the teacher's hidden "
+            f"states and labels in {count(study.params.adopt.epochs, 'epoch')} over these texts (*adopted*, a float "
+            "model that all seeds share, as they share the teacher: they differ in the order of the texts alone). "
+        )
+    return text
 
 
 def measured(of_layers: Sequence[Picture], of_codes: Sequence[Picture]) -> dict[str, Callable[[Study], Iterator[str]]]:
@@ -87,12 +107,13 @@ def set_out(study: Study, sections: Mapping[str, Callable[[Study], Iterator[str]
 
 def glance(study: Study) -> Iterator[str]:
     yield tables.headline(study).markdown()
+    again = ", of which all models here have learned" if study.taught else ""
     yield (
         "A name gives the attention (with the variant, unless that is `float`), the weights where they are integers, "
         "*dense* or *ticket* with its level on the ladder, and *distilled* where it was trained on with the teacher's "
-        "soft labels. Mean ± standard deviation over seeds; the interval is over sentences and seeds. Epochs are "
-        "passes over the training texts. kB (1000 bytes): the file of an integer network with everything it needs, of "
-        "a float model 4 bytes for each kept parameter; a ladder of integer weights has no size of its own, as the "
+        f"soft labels{again}. Mean ± standard deviation over seeds; the interval is over sentences and seeds. Epochs "
+        "are passes over the training texts. kB (1000 bytes): the file of an integer network with everything it needs, "
+        "of a float model 4 bytes for each kept parameter; a ladder of integer weights has no size of its own, as the "
         "integer networks made from it are what ships. F1 is that of class 1 of two, else the mean over classes."
     )
     yield more_training(study)
