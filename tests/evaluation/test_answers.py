@@ -10,6 +10,7 @@ from integer_tickets.evaluation.collect import Configuration
 LABELS = np.array([0, 1, 2, 1])
 DENSE = Configuration("train_dense", "dense", "inhibitor", "float", 0, "float")
 TEACHER = Configuration("teacher", "teacher", "softmax")
+ALIGNED = Configuration("adopt", "adopted", "inhibitor", "", 0, "float")
 BAG = Configuration("baseline", "tfidf")
 
 
@@ -49,6 +50,10 @@ def test_runs_are_judged_as_one(tmp_path):
         save_answers(tmp_path / name, "test", LABELS, [own])
     *_, groups, taught = merged([tmp_path / "d", tmp_path / "e"])  # another machine's
     assert taught == ["e"] and np.array_equal(groups[TEACHER][0].predictions, LABELS)
+    for name, says in (("g", 0), ("h", 1)):  # and what began with its weights
+        (tmp_path / name).mkdir()
+        save_answers(tmp_path / name, "test", LABELS, [answers(TEACHER, 0, says), answers(ALIGNED, 0, says)])
+    assert merged([tmp_path / "g", tmp_path / "h"])[-1] == ["h"]
     with pytest.raises(UserError, match="f: inhibitor dense, seed 4, answers otherwise than in a run before it;"):
         merged([tmp_path / "b", tmp_path / "f"])
     (tmp_path / "a/answers.npz").write_bytes(b"none")

@@ -8,10 +8,14 @@ import pytest
 import yaml
 
 from integer_tickets.data import preparation
+from integer_tickets.data.corpus import load_corpus
 from integer_tickets.data.grammar import vocabulary_words
 from integer_tickets.errors import UserError
+from integer_tickets.evaluation.collect import expected, read_model
 from integer_tickets.integer import artefact
-from integer_tickets.params import merge, parse_params
+from integer_tickets.params import load_params, merge, parse_params
+from integer_tickets.report.study import Study
+from integer_tickets.report.tickets import lessons
 from integer_tickets.training import pretrained
 from integer_tickets.training.state import load_model
 from stages import adopt, quantize, train_dense
@@ -64,6 +68,23 @@ def test_students_begin_with_adopted_weights_and_end_as_integers(adopted):
     assert network.post_norm and len(network.layers) == 2
     teacher_files = {path.name for path in (adopted / "artifacts/teacher/encoder").iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= teacher_files
+
+
+def test_the_aligned_student_is_a_model_of_the_study(adopted):
+    params = load_params(adopted / "params.yaml")
+    entry = next(own for own in expected(params, adopted / "artifacts") if own.configuration.stage == "adopt")
+    assert entry.name == "inhibitor adopted seed 0"
+    rows = {name: len(split) for name, split in load_corpus(adopted / "artifacts" / "data").splits.items()}
+    del rows["train"]
+    model = read_model(entry, rows, 2)
+    assert set(model.predictions) == set(rows) and model.bits == 32 * model.info["parameters"]
+
+
+def test_the_report_says_what_students_begin_with(adopted):
+    study = Study(load_params(adopted / "params.yaml"), {"lessons": 1234}, {}, {})
+    said = lessons(study)
+    assert "that the teacher (bert, fine-tuned) gives to train and of 1,234 other texts" in said
+    assert "It begins with weights of bert, its attention replaced" in said
 
 
 def test_an_encoder_that_reads_otherwise_is_refused(adopted, monkeypatch):

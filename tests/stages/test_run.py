@@ -26,5 +26,7 @@ def test_items_run_in_the_environment_of_the_runner_be_it_activated_or_not(finis
     copied = finished.copy(tmp_path / "copy")
     with (copied.root / "stages" / "work.py").open("a") as file:
         file.write("# something else\n")
+    (copied.root / "artifacts" / "adopted" / "softmax").mkdir(parents=True)  # of another part of a study
     others = [part for part in os.environ["PATH"].split(os.pathsep) if shutil.which("git", path=part)]
     copied.run(sys.executable, "-m", "stages", "run", "sources", PATH=os.pathsep.join(others))
+    assert not list((copied.root / "artifacts" / "adopted").iterdir())
