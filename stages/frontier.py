@@ -50,7 +50,7 @@ def main() -> None:
 
 def tickets(studies: Path) -> Iterator[dict[str, Any]]:
     """The integer networks of every study on SST-2, in one run or in parts, means over seeds."""
-    for study, params in of_corpus(studies):
+    for study, params in on_sst2(studies):
         summary = pd.read_csv(study / "summary.csv")
         rows = summary[summary["stage"].isin(["quantize", "distill"])]
         for _, row in rows[(rows["split"] == SPLIT) & (rows["metric"] == "accuracy")].iterrows():
@@ -62,21 +62,23 @@ def tickets(studies: Path) -> Iterator[dict[str, Any]]:
             }  # fmt: skip
 
 
-def of_corpus(studies: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The folder of each study on SST-2, in one run or in parts, and what its params.yaml, or that of a part, says."""
+def kept(studies: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The folder of each study, in one run or in parts, and what its params.yaml, or that of a part, says."""
     for study in sorted(path.parent for path in studies.glob("*/summary.csv")):
         file = next((path for name in ("params.yaml", "runs/*/params.yaml") for path in sorted(study.glob(name))), None)
         if file is None:
             raise UserError(f"{study}: a study without params.yaml; make it again, or remove it")
-        params = yaml.safe_load(file.read_text(encoding="utf-8"))
-        if params["data"]["name"] == CORPUS:
-            yield study, params
+        yield study, yaml.safe_load(file.read_text(encoding="utf-8"))
+
+
+def on_sst2(studies: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    return ((study, params) for study, params in kept(studies) if params["data"]["name"] == CORPUS)
 
 
 def compared(studies: Path) -> pd.DataFrame:
     """Comparisons of students that begin with the weights of an encoder."""
     found = [
-        pd.read_csv(study / "comparisons.csv") for study, params in of_corpus(studies) if begins_with_an_encoder(params)
+        pd.read_csv(study / "comparisons.csv") for study, params in on_sst2(studies) if begins_with_an_encoder(params)
     ]
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame({"family": []})
 
