@@ -51,7 +51,7 @@ def main() -> None:
     initialise(model, generator("initial", 0))
     weights, last = adopt(model, encoder, calibration(corpus, params))
     model.load_state_dict(weights)
-    guide = Alignment(model, encoder, last, own.hidden, params.runtime.autocast)
+    guide = Alignment(model, encoder, last, own.hidden, params.runtime.autocast, own.context)
     schedule = tuning_schedule(params, own, own.seed, "adopt")
     splits = corpus.splits
     result = train(

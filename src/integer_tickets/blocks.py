@@ -304,6 +304,7 @@ class Lessons(Block):
 class Adopt(Tuning):
     attentions: Distinct[Attention]
     hidden: float = Field(ge=0)
+    context: float = Field(ge=0)
     seed: Natural
 
 

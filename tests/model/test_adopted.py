@@ -116,6 +116,25 @@ def test_a_student_of_fewer_layers_has_every_other_one():
     second = (norm(seen["residual.1"]) * last[0] + last[1] - states[4]).square().mean()
     guide = Alignment(model, encoder, last, 1.0, False)
     torch.testing.assert_close(guide(seen, ids, counts) / len(ids), first + second)
+    between = [
+        (norm(seen[f"attended.{i}"]) * bypass.gain + bypass.bias - encoder.states(ids, counts)[1][at]).square().mean()
+        for i, at, bypass in ((0, 1, model.layers[0].hidden_bypass), (1, 3, model.layers[1].hidden_bypass))
+    ]
+    guide = Alignment(model, encoder, last, 1.0, False, 2.0)
+    torch.testing.assert_close(guide(seen, ids, counts) / len(ids), first + second + 2 * sum(between))
+
+
+def test_between_attention_and_hidden_neurons_a_student_is_nearly_its_encoder():
+    encoder, model = encoder_of(), student("softmax")
+    model.load_state_dict(adopt(model, encoder, batches())[0])
+    ids, counts = batches()[2]
+    seen: dict = {}
+    model.observe = seen.__setitem__
+    model(ids, counts)
+    for i, wanted in enumerate(encoder.states(ids, counts)[1]):
+        bypass = model.layers[i].hidden_bypass
+        own = norm(seen[f"attended.{i}"]) * bypass.gain + bypass.bias
+        assert cosine_similarity(own, wanted).mean() > 0.9
 
 
 def test_states_are_those_of_the_tokens_alone():

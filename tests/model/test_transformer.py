@@ -210,7 +210,7 @@ def test_an_observer_sees_tokens_and_no_padding():
     model, seen = float_model("inhibitor"), {}
     model.observe = lambda name, x: seen.update({name: tuple(x.shape)})
     model(*sentences([3, 0, 4]))
-    parts = {"qk": 32, "value": 16, "context": 16, "hidden": 24, "residual": 16}
+    parts = {"qk": 32, "value": 16, "context": 16, "attended": 16, "hidden": 24, "residual": 16}
     assert seen == {f"{name}.{layer}": (7, d) for name, d in parts.items() for layer in (0, 1)} | {"pooled": (2, 16)}
 
 

@@ -238,12 +238,19 @@ class Transformer(nn.Module):
             q, k, v = part.project(u)
             c = part.context(part.split(q), part.split(k), part.split(v), valid, counts)
             c = c.transpose(1, 2).flatten(2)
-            x = past(layer.attention_bypass, x, u) + self.dropout(part.output(c))
+            x = a = past(layer.attention_bypass, x, u) + self.dropout(part.output(c))
             u = norm(x, self.isa)
             f = torch.relu(layer.up(u))
             x = past(layer.hidden_bypass, x, u) + self.dropout(layer.down(f))
             if self.observe is not None:
-                seen = {"qk": torch.cat([q, k], -1), "value": v, "context": c, "hidden": f, "residual": x}
+                seen = {
+                    "qk": torch.cat([q, k], -1),
+                    "value": v,
+                    "context": c,
+                    "attended": a,
+                    "hidden": f,
+                    "residual": x,
+                }
                 for name, tensor in seen.items():
                     self.observe(f"{name}.{index}", tensor[valid])
         pooled = (norm(x, self.isa) * valid[..., None]).sum(1) / counts.clamp_min(1)[:, None]

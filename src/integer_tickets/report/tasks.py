@@ -41,8 +41,8 @@ INTRODUCTION = """# Standard tasks
 
 Made by `python -m stages.tasks` from the [studies](studies): every distilled integer Inhibitor ticket, in the metric of
 its task on validation, or on test where the corpus has one, as means over seeds. Beside it a bag of words (TF-IDF,
-logistic regression), the largest class and the teacher. Sizes are those of whole files, vocabulary included. The best of
-several tickets is found by looking at this table, which flatters it a little. What is said of the bag of words is by
+logistic regression), the largest class and the teacher. Sizes are those of whole files, vocabulary included. The best
+of several tickets is found by looking at this table, which flatters it a little. What is said of the bag of words is by
 the means; intervals are on the pages of the studies.
 """
 

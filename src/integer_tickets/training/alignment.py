@@ -8,12 +8,13 @@ from torch import Tensor
 
 from integer_tickets.model.adopted import Encoder, taken
 from integer_tickets.model.rows import norm
-from integer_tickets.model.transformer import Transformer
+from integer_tickets.model.transformer import Transformer, past
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """weight: of the mean squared difference of each layer's states, added up over layers, beside a sentence's loss.
+    """weight: of the mean squared difference of each layer's states, added up over layers, beside a sentence's loss;
+    context: the same of what its hidden neurons read, the stream after attention.
 
     last: gain and bias (width,) with which the student's last normalized stream is compared; those before are compared
     as the next layer's bypass has them.
@@ -24,17 +25,20 @@ class Alignment:
     last: tuple[Tensor, Tensor]
     weight: float
     autocast: bool
+    context: float = 0.0
 
     def __call__(self, seen: Mapping[str, Tensor], ids: Tensor, counts: Tensor) -> Tensor:
         """The sum over sentences; seen: what the model computed on the sentences ids (batch, n), counts (batch,)."""
         with torch.autocast(ids.device.type, torch.bfloat16, enabled=self.autocast):
-            states = self.encoder.hidden(ids, counts)[1:]
-        wanted = [states[layer] for layer in taken(len(self.model.layers), self.encoder)]
-        following = [layer.attention_bypass for layer in self.model.blocks()][1:]
+            (_, *states), attended = self.encoder.states(ids, counts)
+        layers = list(self.model.blocks())
         total = torch.zeros((), device=ids.device)
-        for i, goal in enumerate(wanted):
+        for i, layer in enumerate(taken(len(layers), self.encoder)):
             u = norm(seen[f"residual.{i}"].float(), self.model.isa)
-            bypass = following[i] if i < len(following) else None
+            bypass = layers[i + 1].attention_bypass if i + 1 < len(layers) else None
             own = bypass(u) if bypass is not None else u * self.last[0] + self.last[1]
-            total = total + (own - goal).square().mean()
-        return self.weight * len(ids) * total
+            total = total + self.weight * (own - states[layer]).square().mean()
+            if self.context:
+                own = past(layers[i].hidden_bypass, u, norm(seen[f"attended.{i}"].float(), self.model.isa))
+                total = total + self.context * (own - attended[layer]).square().mean()
+        return len(ids) * total
