@@ -1,9 +1,11 @@
 """Released tickets: the file as it is, and a card whose numbers are those of the study."""
 
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from integer_tickets.files import read_json
 from integer_tickets.integer import artefact
@@ -100,6 +102,14 @@ def test_the_card_says_what_the_ticket_began_with_and_learned_from(default):
     assert "trained on for 1 epoch (distill)" in page and "says of train and of 1,234 other texts." in page
     assert "It began with weights of somewhere/encoder, drawn to the hidden states" in page
     assert "The other texts that it learned from are of `imdb`. The Large Movie Review Dataset" in page
+
+
+def test_tickets_of_the_package_are_artifacts_of_dvc():
+    root = Path(__file__).parents[2]
+    found = yaml.safe_load((root / "dvc.yaml").read_text())["artifacts"]
+    assert {name: root / own["path"] for name, own in found.items()} == {
+        name: RELEASED / f"{name}.safetensors" for name in released()
+    }
 
 
 @pytest.mark.parametrize("name", released())
