@@ -1,10 +1,13 @@
 """From a pretrained BERT to an integer network that began with its weights, at a very small size."""
 
 import contextlib
+import shutil
 from pathlib import Path
 from string import ascii_lowercase
 
+import numpy as np
 import pytest
+import torch
 import yaml
 
 from integer_tickets.data import preparation
@@ -35,9 +38,14 @@ CHANGES = {
 }
 
 
-@pytest.fixture(scope="module")
-def adopted(tmp_path_factory):
-    top = tmp_path_factory.mktemp("adopt")
+PAIRS = {
+    "data": {"source": "files", "name": "pairs", "text": ["sentence1", "sentence2"]},
+    "train": {"epochs": 4},
+}
+
+
+def small_bert(top: Path) -> None:
+    """An encoder with weights that nobody trained, and its vocabulary where the data lies."""
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *vocabulary_words(100)]
     words += [
         f"{before}{letter}" for before in ("", "##") for letter in ascii_lowercase if before + letter not in words
@@ -49,7 +57,14 @@ def adopted(tmp_path_factory):
         vocab_size=len(words), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
         max_position_embeddings=64,
     )  # fmt: skip
+    torch.manual_seed(0)
     transformers.BertModel(config).save_pretrained(top / "bert")
+
+
+@pytest.fixture(scope="module")
+def adopted(tmp_path_factory):
+    top = tmp_path_factory.mktemp("adopt")
+    small_bert(top)
     write_params(top, "tiny", SMALL, CHANGES)
     with contextlib.chdir(top):
         run_lessons()
@@ -85,6 +100,33 @@ def test_the_report_says_what_students_begin_with(adopted):
     said = lessons(study)
     assert "that the teacher (bert, fine-tuned) gives to train and of 1,234 other texts" in said
     assert "It begins with weights of bert, its attention replaced" in said
+
+
+def test_alignment_gives_the_same_bytes_again(adopted, monkeypatch):
+    monkeypatch.chdir(adopted)
+    folder = Path("artifacts/adopted/inhibitor")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    shutil.rmtree(".work/adopt", ignore_errors=True)
+    run_stage(adopt, "--attention", "inhibitor")
+    assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_pairs_of_texts_end_as_integers_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    small_bert(tmp_path)
+    random = np.random.default_rng(0)
+    for name, rows in (("train", 200), ("validation", 40)):
+        texts = [" ".join(random.choice(vocabulary_words(100), 5)) for _ in range(2 * rows)]
+        lines = [f"{texts[2 * i]}\t{texts[2 * i + i % 2]}\t{1 - i % 2}" for i in range(rows)]
+        (tmp_path / "data" / f"{name}.tsv").write_text("\n".join(["sentence1\tsentence2\tlabel", *lines, ""]))
+    write_params(tmp_path, "tiny", SMALL, CHANGES, PAIRS)
+    run_lessons()
+    run_stage(adopt, "--attention", "inhibitor")
+    run_stage(train_dense, *ITEM)
+    run_stage(quantize, *ITEM, "--level", "0")
+    ticket = artefact.load(tmp_path / "artifacts/integer/inhibitor-float-0/level_0/int8/ticket.safetensors")
+    one, other = (ticket.tokenizer.encode(*texts) for texts in (("a b", "c"), ("a", "b c")))
+    assert one != other  # where a text ends is read
 
 
 def test_an_encoder_that_reads_otherwise_is_refused(adopted, monkeypatch):
