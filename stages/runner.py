@@ -30,6 +30,7 @@ def pin(runtime: Runtime) -> None:
         "OMP_NUM_THREADS": str(runtime.threads),
         "MKL_NUM_THREADS": str(runtime.threads),
         "OPENBLAS_NUM_THREADS": str(runtime.threads),
+        "OMP_WAIT_POLICY": "PASSIVE",  # who spins takes a core from the threads of our kernels
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
         "TOKENIZERS_PARALLELISM": "false",
     }
