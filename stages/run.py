@@ -52,7 +52,8 @@ def main() -> None:
     try:
         params = load_params()  # a fault in params.yaml is said once, before anything starts
         Path("artifacts/controls").mkdir(parents=True, exist_ok=True)  # evaluate depends on it, be it empty
-        for folder in Path("artifacts/adopted").glob("*"):  # of an earlier grid: all training depends on the whole
+        # `dvc repro` alone would leave those of an earlier grid, and all training depends on the whole folder.
+        for folder in Path("artifacts/adopted").glob("*/"):
             if folder.name not in params.adopt.attentions:
                 shutil.rmtree(folder)
         # First of all the hashes of the code: they tell which items a change of code concerns at all.

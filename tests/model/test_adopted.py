@@ -116,8 +116,10 @@ def test_a_student_of_fewer_layers_has_every_other_one():
     second = (norm(seen["residual.1"]) * last[0] + last[1] - states[4]).square().mean()
     guide = Alignment(model, encoder, last, 1.0, False)
     torch.testing.assert_close(guide(seen, ids, counts) / len(ids), first + second)
+    attended: list = []
+    encoder.hidden(ids, counts, attended)
     between = [
-        (norm(seen[f"attended.{i}"]) * bypass.gain + bypass.bias - encoder.states(ids, counts)[1][at]).square().mean()
+        (norm(seen[f"attended.{i}"]) * bypass.gain + bypass.bias - attended[at]).square().mean()
         for i, at, bypass in ((0, 1, model.layers[0].hidden_bypass), (1, 3, model.layers[1].hidden_bypass))
     ]
     guide = Alignment(model, encoder, last, 1.0, False, 2.0)
@@ -131,7 +133,10 @@ def test_between_attention_and_hidden_neurons_a_student_is_nearly_its_encoder():
     seen: dict = {}
     model.observe = seen.__setitem__
     model(ids, counts)
-    for i, wanted in enumerate(encoder.states(ids, counts)[1]):
+    attended: list = []
+    encoder.hidden(ids, counts, attended)
+    assert len(attended) == 2
+    for i, wanted in enumerate(attended):
         bypass = model.layers[i].hidden_bypass
         own = norm(seen[f"attended.{i}"]) * bypass.gain + bypass.bias
         assert cosine_similarity(own, wanted).mean() > 0.9

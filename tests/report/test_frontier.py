@@ -23,6 +23,7 @@ COMPARED = [
     "attention,inhibitor dense,softmax dense,-0.009,-0.02,0.01,3",
     "quantization,inhibitor int8 dense,inhibitor dense,-0.006,-0.02,0.01,3",
     "pruning,inhibitor ticket level 1,inhibitor dense,-0.5,-0.6,-0.4,3",
+    "found in integers,inhibitor-int4 ticket level 1,inhibitor int4 ticket level 1,0.001,-0.6,0.4,3",
 ]
 PARAMS = {"teacher": {"pretrained": "hub/encoder"}, "train": {"start": "artifacts/adopted"}}
 
@@ -78,6 +79,7 @@ def test_the_page_holds_every_row_and_the_same_bytes(studies, tmp_path):
     ]  # fmt: skip
     assert lines["inhibitor dense against softmax dense"].endswith("| -1.00 | yes |")
     assert lines["inhibitor int8 dense against inhibitor dense"].endswith("| -0.50 | no |")
+    assert lines["inhibitor-int4 ticket level 1 against inhibitor int4 ticket level 1"].endswith("| -0.50 | yes |")
     assert "inhibitor ticket level 1 against inhibitor dense" not in lines
 
 

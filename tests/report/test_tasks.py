@@ -3,8 +3,12 @@
 import io
 
 import pandas as pd
+import pytest
+import yaml
 
+from integer_tickets.errors import UserError
 from integer_tickets.report.tasks import page
+from stages.tasks import summaries
 
 HEADER = "name,stage,role,attention,split,metric,mean,bits,seeds"
 
@@ -35,3 +39,20 @@ def test_each_task_in_its_metric_beside_the_bag_of_words(tmp_path):
     assert rows[1].endswith("| above (+0.90) | no |")
     assert rows[2].endswith("| validation | 0.400 | 0.410 | 0.500 | 0.950 | not above (-0.010) |")
     assert len(rows) == 3
+
+
+def test_what_a_study_lacks_is_named(tmp_path):
+    lacking = summary("accuracy", 0.9, 0.89).iloc[2:]
+    with pytest.raises(UserError, match=r"study one: summary.csv has no accuracy of .*tfidf"):
+        page([("one", "rte", lacking)], tmp_path / "tasks.md")
+    assert not (tmp_path / "tasks.md").exists()
+
+
+def test_studies_are_read_with_their_corpus(tmp_path):
+    (tmp_path / "one" / "runs" / "int4").mkdir(parents=True)
+    (tmp_path / "one" / "runs" / "int4" / "params.yaml").write_text(yaml.safe_dump({"data": {"name": "mrpc"}}))
+    summary("f1", 0.8, 0.7).to_csv(tmp_path / "one" / "summary.csv", index=False)
+    ((name, corpus, frame),) = summaries(tmp_path)
+    assert (name, corpus) == ("one", "mrpc")
+    page([(name, corpus, frame)], tmp_path / "tasks.md")
+    assert "| 0.800 | 0.700 |" in (tmp_path / "tasks.md").read_text()

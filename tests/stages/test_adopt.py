@@ -6,6 +6,7 @@ from pathlib import Path
 from string import ascii_lowercase
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -98,8 +99,11 @@ def test_the_aligned_student_is_a_model_of_the_study(adopted):
 def test_the_report_says_what_students_begin_with(adopted):
     study = Study(load_params(adopted / "params.yaml"), {"lessons": 1234}, {}, {})
     said = lessons(study)
-    assert "that the teacher (bert, fine-tuned) gives to train and of 1,234 other texts" in said
-    assert "It begins with weights of bert, its attention replaced" in said
+    assert "that the teacher (bert, fine-tuned) gives to train and to 1,234 other texts" in said
+    row = pd.Series({"stage": "train_dense", "variant": "float"})
+    assert study.epochs(row) == study.params.adopt.epochs + study.params.train.epochs
+    assert study.epochs(pd.Series({"stage": "adopt", "variant": ""})) == study.params.adopt.epochs
+    assert "Students begin with weights of bert, their attention replaced" in said
 
 
 def test_alignment_gives_the_same_bytes_again(adopted, monkeypatch):

@@ -19,9 +19,8 @@ def classifiers(path: str, texts: Mapping[str, Sequence[str]], labels: Mapping[s
     """One of each size, its vectors quantized to 8 bits after training; the selection split stops it.
 
     path: what Model2Vec has distilled from an encoder, a folder or an id on the hub. bits: 8 for each number of a
-    vector and each byte of the vocabulary, 32 for each number of the
-    classifier and weight of a token. Raises UserError where there is no
-    such model.
+    vector and each byte of the vocabulary, 32 for each number of the classifier and weight of a token. Raises UserError
+    where there is no such model.
     """
     from model2vec import StaticModel
     from model2vec.model import quantize_model

@@ -33,13 +33,12 @@ class Encoder:
     begin: int
     end: int
 
-    def hidden(self, ids: Tensor, counts: Tensor) -> tuple[Tensor, ...]:
-        """After the embedding and after each layer, of our tokens alone, (tokens, width) each; ids (batch, n)."""
-        return self.states(ids, counts)[0]
-
     @torch.no_grad()
-    def states(self, ids: Tensor, counts: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """These, and what each layer has after its attention, normalized."""
+    def hidden(self, ids: Tensor, counts: Tensor, attended: list[Tensor] | None = None) -> tuple[Tensor, ...]:
+        """After the embedding and after each layer, of our tokens alone, (tokens, width) each; ids (batch, n).
+
+        attended: a list that is to hold the same of what each layer has after its attention, normalized.
+        """
         batch, n = ids.shape
         places = torch.arange(n + 2, device=ids.device)
         own = torch.zeros(batch, n + 2, dtype=torch.int64, device=ids.device)
@@ -47,17 +46,17 @@ class Encoder:
         own[:, 0] = self.begin
         own[places == counts[:, None] + 1] = self.end
         mask = (places <= counts[:, None] + 1).long()
-        attended: list[Tensor] = []
-        hooks = [
-            layer.attention.output.register_forward_hook(lambda _, __, out: attended.append(out))
-            for layer in self.bert.encoder.layer
-        ]
+        inside = (places >= 1) & (places <= counts[:, None])
+        hooks = []
+        if attended is not None:
+            keep = attended.append
+            for layer in self.bert.encoder.layer:
+                hook = layer.attention.output.register_forward_hook(lambda _, __, out: keep(out[inside].float()))
+                hooks.append(hook)
         found = self.bert(input_ids=own, attention_mask=mask, output_hidden_states=True).hidden_states
         for hook in hooks:
             hook.remove()
-        inside = (places >= 1) & (places <= counts[:, None])
-        after, between = (tuple(states[inside].float() for states in own) for own in (found, attended))
-        return after, between
+        return tuple(states[inside].float() for states in found)
 
 
 def taken(layers: int, encoder: Encoder) -> list[int]:

@@ -64,7 +64,8 @@ largest 1). It is found by looking at validation, which flatters it a little. Ba
 was found. Seeds of students that begin with an encoder's weights differ in the order of the texts alone.
 """
 BESIDE = """Of students that begin with the weights of an encoder: Inhibitor attention should be at most 1.0 points
-below softmax under the same recipe and bits, an integer network at most 0.5 below its float parent.
+below softmax under the same recipe and bits; an integer network at most 0.5 below its float parent, and one found in
+integers at most 0.5 below a float one quantized later.
 """
 
 

@@ -1,4 +1,4 @@
-"""The page of the standard tasks: final Inhibitor tickets of every study beside what is cheap to have."""
+"""The page of the standard tasks: final Inhibitor networks of every study beside what is cheap to have."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from integer_tickets.errors import UserError
 from integer_tickets.files import write_text
 from integer_tickets.report.study import select
 from integer_tickets.report.tables import Table, percent, points
@@ -39,11 +40,11 @@ TASKS = (
 NAMES = {"accuracy": "accuracy %", "f1": "F1", "matthews": "Matthews correlation"}
 INTRODUCTION = """# Standard tasks
 
-Made by `python -m stages.tasks` from the [studies](studies): every distilled integer Inhibitor ticket, in the metric of
-its task on validation, or on test where the corpus has one, as means over seeds. Beside it a bag of words (TF-IDF,
-logistic regression), the largest class and the teacher. Sizes are those of whole files, vocabulary included. The best
-of several tickets is found by looking at this table, which flatters it a little. What is said of the bag of words is by
-the means; intervals are on the pages of the studies.
+Made by `python -m stages.tasks` from the [studies](studies): every distilled integer Inhibitor, tickets and dense ones,
+in the metric of its task on validation, or on test where the corpus has one, as means over seeds. Beside it a bag of
+words (TF-IDF, logistic regression), the largest class and the teacher. Sizes are those of whole files, vocabulary
+included. The best of several is found by looking at this table, which flatters it a little. What is said of the
+bag of words is by the means; intervals are on the pages of the studies.
 """
 
 
@@ -64,7 +65,10 @@ def _rows(task: Task, study: str, summary: pd.DataFrame) -> list[list[str]]:
     rows = select(summary, split=split, metric=task.metric)
 
     def of(**place: str) -> float:
-        return float(select(rows, **place)["mean"].iloc[0])
+        found = select(rows, **place)
+        if found.empty:
+            raise UserError(f"study {study}: summary.csv has no {task.metric} of {place} on {split}; make it again")
+        return float(found["mean"].iloc[0])
 
     bag, most, teacher = of(role="tfidf"), of(role="majority"), of(stage="teacher")
     body = []
@@ -94,7 +98,7 @@ def _reached(task: Task, value: float, bag: float) -> list[str]:
 
 def _table(task: Task, rows: list[list[str]]) -> str:
     header = [
-        "ticket",
+        "network",
         "study",
         "Mbit",
         "seeds",

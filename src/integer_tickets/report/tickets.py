@@ -47,9 +47,9 @@ def page(
         f"# Tickets: {study.statistics['corpus']}",
         f"Judged as one: {count(len(runs), 'run')} ({', '.join(runs)}), {often} a ladder; each level keeps "
         f"{percent(study.params.prune.keep, 0)} % of the weights, {count(grid.levels, 'level')}. All accuracies are "
-        f"those on the {study.split} split, which took no part in any choice.",
+        f"those on the {study.split} split, on which nothing was trained and no epoch was chosen.",
     ]
-    if study.taught:
+    if study.taught or study.adopted:
         written.append(lessons(study).strip())
     written += list(bag_of_words(study))
     if narrow and narrow != runs:
@@ -60,8 +60,8 @@ def page(
         )
     if taught:
         written.append(
-            f"The teacher was trained in each run, on another kind of processor in {words(taught)}, where it came out "
-            "otherwise: what learned from it or began with it had another one there than before."
+            f"The teacher was trained in each run, and came out otherwise in {words(taught)} (another kind of "
+            "processor): what learned from it or began with it had another one there than before."
         )
     if whole and whole != runs:
         written.append(f"What layers keep and what codes take was measured in {words(whole)} alone.")
@@ -72,16 +72,16 @@ def lessons(study: Study) -> str:
     """What students learn from where it is not the labels alone, and what they begin with."""
     own, teacher, text = study.params.lessons, encoder(study.params.teacher.pretrained), ""
     if study.taught:
-        more = f" and of {study.statistics['lessons']:,} other texts" if study.statistics["lessons"] else ""
+        more = f" and to {study.statistics['lessons']:,} other texts" if study.statistics["lessons"] else ""
         text = (
             f"Every student learns from the soft labels that the teacher{teacher and f' ({teacher}, fine-tuned)'} "
             f"gives to train{more}, with a weight of {own.hard:g} on hard labels. "
         )
     if study.adopted:
         text += (
-            f"It begins with weights of {teacher}, its attention replaced and then drawn to the teacher's hidden "
-            f"states and labels in {count(study.params.adopt.epochs, 'epoch')} over these texts (*adopted*, a float "
-            "model that all seeds share, as they share the teacher: they differ in the order of the texts alone). "
+            f"Students begin with weights of {teacher}, their attention replaced and then drawn to the teacher's "
+            f"hidden states and labels in {count(study.params.adopt.epochs, 'epoch')} over the lessons (*adopted*, a "
+            "float model that all seeds share, as they share the teacher: they differ in the order of the texts alone). "
         )
     return text
 
@@ -129,6 +129,8 @@ def more_training(study: Study) -> str:
         count(own, "epoch") + (f" ({words(names)})" if len(variants) > 1 else "") for own, names in variants.items()
     )
     distill = count(params.distill.epochs, "epoch")
+    if study.adopted:
+        train += f" after {count(params.adopt.epochs, 'epoch')} of alignment"
     longer = [f"a distilled one another {distill}"]
     if any(params.variants[name].weights == "float" for name in study.variants):
         quantize = count(params.quantize.epochs, "epoch")

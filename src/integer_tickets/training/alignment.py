@@ -8,7 +8,7 @@ from torch import Tensor
 
 from integer_tickets.model.adopted import Encoder, taken
 from integer_tickets.model.rows import norm
-from integer_tickets.model.transformer import Transformer, past
+from integer_tickets.model.transformer import Transformer
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,9 @@ class Alignment:
 
     def __call__(self, seen: Mapping[str, Tensor], ids: Tensor, counts: Tensor) -> Tensor:
         """The sum over sentences; seen: what the model computed on the sentences ids (batch, n), counts (batch,)."""
+        attended: list[Tensor] = []
         with torch.autocast(ids.device.type, torch.bfloat16, enabled=self.autocast):
-            (_, *states), attended = self.encoder.states(ids, counts)
+            _, *states = self.encoder.hidden(ids, counts, attended if self.context else None)
         layers = list(self.model.blocks())
         total = torch.zeros((), device=ids.device)
         for i, layer in enumerate(taken(len(layers), self.encoder)):
@@ -38,7 +39,8 @@ class Alignment:
             bypass = layers[i + 1].attention_bypass if i + 1 < len(layers) else None
             own = bypass(u) if bypass is not None else u * self.last[0] + self.last[1]
             total = total + self.weight * (own - states[layer]).square().mean()
-            if self.context:
-                own = past(layers[i].hidden_bypass, u, norm(seen[f"attended.{i}"].float(), self.model.isa))
+            between = layers[i].hidden_bypass
+            if self.context and between is not None:
+                own = between(norm(seen[f"attended.{i}"].float(), self.model.isa))
                 total = total + self.context * (own - attended[layer]).square().mean()
         return len(ids) * total
