@@ -81,7 +81,8 @@ def lessons(study: Study) -> str:
         text += (
             f"Students begin with weights of {teacher}, their attention replaced and then drawn to the teacher's "
             f"hidden states and labels in {count(study.params.adopt.epochs, 'epoch')} over the lessons (*adopted*, a "
-            "float model that all seeds share, as they share the teacher; they differ in the order of texts alone). "
+            "float model that all seeds of a run share, as they share its teacher: they differ in the order of texts "
+            "alone). "
         )
     return text
 
