@@ -153,11 +153,12 @@ def figure(rows: pd.DataFrame) -> Figure:
     for attention, colour in COLOURS.items():
         own = rows[rows["attention"] == attention].sort_values("bits")
         _points(axes, own, f"{attention} tickets", MARKERS[attention], colour)
-    _points(axes, rows[rows["kind"] == "measured"], "measured here", "D", "#009E73", named=True)
-    _points(axes, rows[rows["kind"] == "published"], "published", "x", GREY, named=True)
+    _points(axes, rows[rows["kind"] == "measured"], "measured here", "D", "#009E73", slant=-30)
+    _points(axes, rows[rows["kind"] == "published"], "published", "x", GREY, slant=0)
     best = rows[rows["front"]].sort_values("bits")
     axes.step(best["bits"] / MEGABIT, 100 * best["accuracy"], where="post", color=GREY, lw=0.8, zorder=0, label="front")
     axes.set_xlim(rows["bits"].min() / MEGABIT / 8, 3 * rows["bits"].max() / MEGABIT)  # room for names
+    axes.set_ylim(axes.get_ylim()[0] - 1)  # likewise
     size_axis(axes)
     axes.set_xlabel("size of the whole model, Mbit (log scale)")
     axes.set_ylabel("accuracy on SST-2, %")
@@ -165,17 +166,17 @@ def figure(rows: pd.DataFrame) -> Figure:
     return drawn
 
 
-def _points(axes: Axes, rows: pd.DataFrame, label: str, marker: str, colour: str, named: bool = False) -> None:
+def _points(axes: Axes, rows: pd.DataFrame, label: str, marker: str, colour: str, slant: float | None = None) -> None:
+    """slant: of the names, in degrees; None: without names."""
     if rows.empty:
         return
     x, y = (rows["bits"] / MEGABIT).tolist(), (100 * rows["accuracy"]).tolist()
     axes.scatter(x, y, marker=marker, color=colour, s=28, label=label, zorder=2)
-    for name, at, height in zip(rows["name"], x, y, strict=True) if named else ():
-        short = name.replace(" words and pairs", "").replace(" quantized,", "").replace(", logistic regression", "")
-        # On the left where another point would be under the name; a letter is some 1/30 of a decade.
-        reach = at * 10 ** (len(short) / 30)
-        taken = any(at < other < reach and abs(height - its) < 0.5 for other, its in zip(x, y, strict=True))
+    for name, at, height in zip(rows["name"], x, y, strict=True) if slant is not None else ():
+        # On the left where another point would be under the name.
+        taken = not slant and any(at < o < 1.8 * at and abs(height - its) < 0.5 for o, its in zip(x, y, strict=True))
         axes.annotate(
-            short, (at, height), (-5 if taken else 5, -3), textcoords="offset points",
-            ha="right" if taken else "left", fontsize=6.5, color=colour,
+            name.replace(" words and pairs", "").replace(" quantized,", "").removesuffix(", logistic regression"),
+            (at, height), (-5 if taken else 5, -3), textcoords="offset points", ha="right" if taken else "left", rotation=slant, rotation_mode="anchor",
+            fontsize=6.5, color=colour,
         )  # fmt: skip
