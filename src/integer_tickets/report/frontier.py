@@ -175,8 +175,8 @@ def _points(axes: Axes, rows: pd.DataFrame, label: str, marker: str, colour: str
     for name, at, height in zip(rows["name"], x, y, strict=True) if slant is not None else ():
         # On the left where another point would be under the name.
         taken = not slant and any(at < o < 1.8 * at and abs(height - its) < 0.5 for o, its in zip(x, y, strict=True))
+        short = name.replace(" words and pairs", "").replace(" quantized,", "").removesuffix(", logistic regression")
         axes.annotate(
-            name.replace(" words and pairs", "").replace(" quantized,", "").removesuffix(", logistic regression"),
-            (at, height), (-5 if taken else 5, -3), textcoords="offset points", ha="right" if taken else "left", rotation=slant, rotation_mode="anchor",
-            fontsize=6.5, color=colour,
+            short, (at, height), (-5 if taken else 5, -3), textcoords="offset points",
+            ha="right" if taken else "left", rotation=slant, rotation_mode="anchor", fontsize=6.5, color=colour,
         )  # fmt: skip
