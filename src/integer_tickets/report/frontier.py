@@ -106,12 +106,17 @@ def _table(rows: pd.DataFrame) -> Table:
     body = []
     for _, row in rows.iterrows():
         interval = "" if pd.isna(row["low"]) else f"{percent(row['low'])} to {percent(row['high'])}"
-        where = f"[{row['study']}](studies/{row['study']}/report.md)" if row["kind"] == "ticket" else row["source"]
+        where = link(row["study"]) if row["kind"] == "ticket" else row["source"]
         split = "" if row["split"] == "validation" else f" ({row['split']})"
         accuracy = percent(row["accuracy"]) + split
         mark = "yes" if row["front"] else ""
         body.append([row["name"], f"{row['bits'] / MEGABIT:,.2f}", accuracy, interval, mark, where])
     return Table(["model", "Mbit", "accuracy %", "95 % interval", "on the front", "from"], body)
+
+
+def link(study: str) -> str:
+    """From a page in reports/ to that of a study."""
+    return f"[{study}](studies/{study}/report.md)"
 
 
 def _bars(tickets: pd.DataFrame) -> Table:

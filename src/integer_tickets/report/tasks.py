@@ -8,10 +8,9 @@ import pandas as pd
 
 from integer_tickets.errors import UserError
 from integer_tickets.files import write_text
+from integer_tickets.report.frontier import MEGABIT, link
 from integer_tickets.report.study import select
 from integer_tickets.report.tables import Table, percent, points
-
-MEGABIT = 1e6
 
 
 @dataclass(frozen=True)
@@ -74,11 +73,10 @@ def _rows(task: Task, study: str, summary: pd.DataFrame) -> list[list[str]]:
     body = []
     for _, row in select(rows, stage="distill", attention="inhibitor").iterrows():
         value = float(row["mean"])
-        link = f"[{study}](studies/{study}/report.md)"
         sizes = [f"{row['bits'] / MEGABIT:,.2f}", f"{row['seeds']:.0f}", split]
         others = [_shown(task, other) for other in (value, bag, most, teacher)]
         verdict = f"{'above' if value > bag else 'not above'} ({_gain(task, value - bag)})"
-        body.append([row["name"], link, *sizes, *others, verdict, *_reached(task, value, bag)])
+        body.append([row["name"], link(study), *sizes, *others, verdict, *_reached(task, value, bag)])
     return body
 
 

@@ -49,8 +49,8 @@ def page(
         f"{percent(study.params.prune.keep, 0)} % of the weights, {count(grid.levels, 'level')}. All accuracies are "
         f"those on the {study.split} split, on which nothing was trained and no epoch was chosen.",
     ]
-    if study.taught or study.adopted:
-        written.append(lessons(study).strip())
+    if taught_by := lessons(study):
+        written.append(taught_by.strip())
     written += list(bag_of_words(study))
     if narrow and narrow != runs:
         written.append(
