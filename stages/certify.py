@@ -13,7 +13,7 @@ from integer_tickets.blocks import BLOCK, DRAWN, Certify
 from integer_tickets.data.corpus import Corpus, load_corpus, load_texts
 from integer_tickets.data.statistics import text_columns
 from integer_tickets.errors import UserError
-from integer_tickets.evaluation.collect import Configuration, expected, read_model
+from integer_tickets.evaluation.collect import Configuration, Entry, expected, read_model
 from integer_tickets.evaluation.summary import columns_of
 from integer_tickets.information.bag_of_words import places_of, smallest_bound
 from integer_tickets.information.certificates import (
@@ -133,13 +133,11 @@ def mask_rows(params: Params, corpus: Corpus) -> Iterator[dict[str, Any]]:
     for entry in tickets:
         own, configuration = masks[entry.name], entry.configuration
         block = BLOCK if params.variants[configuration.variant].pattern == "block" else 1
-        model = build(params, corpus, configuration.attention).cpu()
-        initialise(model, generator("initial", entry.seed))
         ladder = Item(configuration.attention, configuration.variant, entry.seed).ladder("dense")
         rewind = load_state(ladder / "rewind.safetensors")[0].weights
         following = replace(entry, seed=seeds[(seeds.index(entry.seed) + 1) % len(seeds)])
         known = {
-            "initial": _sizes(model.state_dict(), own, block) if params.train.start == DRAWN else None,
+            "initial": _sizes(_drawn(entry, params, corpus), own, block) if params.train.start == DRAWN else None,
             "rewind": _sizes(rewind, own, block),
             "seed": _kept(masks[following.name], block) if len(seeds) > 1 else None,
             "shuffled": _kept(shuffled(own, entry.seed, block), block),
@@ -149,6 +147,13 @@ def mask_rows(params: Params, corpus: Corpus) -> Iterator[dict[str, Any]]:
         row |= {"size": sum(mask.size for mask in kept.values()), "alone": mask_bits(kept)}
         row |= {f"given_{what}": np.nan if c is None else mask_bits(kept, c) for what, c in known.items()}
         yield {name: rounded(value) for name, value in row.items()}
+
+
+def _drawn(entry: Entry, params: Params, corpus: Corpus) -> Weights:
+    """The initial weights of a ladder."""
+    model = build(params, corpus, entry.configuration.attention).cpu()
+    initialise(model, generator("initial", entry.seed))
+    return model.state_dict()
 
 
 def _kept(masks: Masks, block: int) -> dict[str, NDArray[np.int64]]:

@@ -25,7 +25,7 @@ from integer_tickets.params import Params, load_params
 from integer_tickets.seeds import generator
 from integer_tickets.training.loop import train
 from integer_tickets.training.state import fresh_state
-from stages.models import DATA, LESSONS, build, ladder_schedule, prepare_torch
+from stages.models import DATA, build, ladder_schedule, prepare_torch
 from stages.supermask import supermask_shape
 
 STEPS, WARM = 8, 3
@@ -65,7 +65,7 @@ def work_of(command: str, params: Params) -> Iterator[Work]:
     for name in ("attention", "variant", "levels", "level", "kind"):
         parser.add_argument(f"--{name}", default="")
     own = parser.parse_known_args(words)[0]
-    batch, taught = params.train.batch, params.train.lessons == str(LESSONS)
+    batch, taught = params.train.batch, params.train.taught
     if stage == "teacher":
         yield Work("softmax", "float", 1, params.teacher.epochs, batch, params.teacher)
     if stage == "adopt":

@@ -20,7 +20,7 @@ from integer_tickets.training import processes
 from integer_tickets.training.loop import Result, predict
 from integer_tickets.training.state import Masks, save_model
 from stages.folders import finish, reported, rows_of
-from stages.models import ADOPTED, LESSONS, Job, training_runtime
+from stages.models import Job, training_runtime
 
 CHECKED = 256  # sentences on which simulation and integer engine are compared before a network is accepted
 
@@ -72,8 +72,8 @@ def ancestry(job: Job, distilled: bool) -> dict[str, Any]:
     values = job.params.model_dump(mode="json")
     named = ["model", "train", "quantize", *(["prune"] if job.item.level else [])]
     named += ["distill"] if distilled else []
-    named += ["teacher", "lessons"] if distilled or job.params.train.lessons == str(LESSONS) else []
-    named += ["adopt"] if job.params.train.start == str(ADOPTED) else []
+    named += ["teacher", "lessons"] if distilled or job.params.train.taught else []
+    named += ["adopt"] if job.params.train.adopted else []
     others = ("levels", "bits", "attentions")
     chosen = {name: {k: v for k, v in values[name].items() if k not in others} for name in named}
     return chosen | {"variant": values["variants"][job.item.variant], "runtime": training_runtime(job.params)}

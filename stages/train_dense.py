@@ -21,7 +21,7 @@ HEADROOM = 2.0  # grids of activations set at the rewind point must hold what mo
 
 def inputs(item: Item, params: Params) -> list[Path]:
     prior = [Path(params.train.prior)] if params.train.prior else []
-    return [*prior, *([ADOPTED / item.attention] if params.train.start == str(ADOPTED) else [])]
+    return [*prior, *([ADOPTED / item.attention] if params.train.adopted else [])]
 
 
 def main() -> None:
@@ -54,7 +54,7 @@ def prior_point(job: Job, folder: Path) -> tuple[State, Masks]:
 
 def rewind_point(job: Job, work: Path) -> State:
     """Weights, moments, step (and grids) after the variant's first steps, trained from drawn or adopted weights."""
-    model, adopted = job.model({}), job.params.train.start == str(ADOPTED)
+    model, adopted = job.model({}), job.params.train.adopted
     initialise(model, generator("initial", job.item.seed))
     if adopted:
         model.load_state_dict(read_float_model(ADOPTED / job.item.attention)[0])

@@ -217,6 +217,16 @@ class Train(Block):
         """The folder of the ticket that training begins with, empty where it begins with drawn or adopted weights."""
         return "" if self.start in (DRAWN, ADOPTED) else self.start
 
+    @property
+    def adopted(self) -> bool:
+        """Whether training begins with the weights of a pretrained encoder, aligned with it."""
+        return self.start == ADOPTED
+
+    @property
+    def taught(self) -> bool:
+        """Whether all students learn what the teacher says, not only those of the stage distill."""
+        return self.lessons == LESSONS
+
 
 class Prune(Block):
     keep: Fraction

@@ -111,7 +111,7 @@ class Params(Block):
                 "adopt.attentions: students begin with the weights of a teacher.pretrained, which is empty"
             )
         drawn = set(self.grid.attentions) - set(self.adopt.attentions)
-        if self.train.start == ADOPTED and drawn:
+        if self.train.adopted and drawn:
             raise ValueError(f"train.start = {ADOPTED}, but {min(drawn)} is not among adopt.attentions")
         if self.certify.unit == "group" and not self.data.group:
             raise ValueError("certify.unit = group: name the column of groups, data.group")

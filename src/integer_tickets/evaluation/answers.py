@@ -77,7 +77,7 @@ def merged(folders: Iterable[Path]) -> tuple[str, Array, dict[Configuration, lis
             first = found.setdefault((model.configuration, model.seed), model)
             if not np.array_equal(first.predictions, model.predictions):
                 if model.configuration.stage in ("teacher", "adopt"):
-                    taught += [folder.name] if folder.name not in taught else []
+                    taught.append(folder.name)
                 elif model.configuration.stage != "baseline":
                     raise UserError(
                         f"{folder}: {model.configuration.name}, seed {model.seed}, answers otherwise than in a run "
@@ -88,4 +88,5 @@ def merged(folders: Iterable[Path]) -> tuple[str, Array, dict[Configuration, lis
     groups: dict[Configuration, list[Answers]] = {}
     for model in found.values():
         groups.setdefault(model.configuration, []).append(model)
-    return split, known, {name: sorted(group, key=lambda model: model.seed) for name, group in groups.items()}, taught
+    ordered = {name: sorted(group, key=lambda model: model.seed) for name, group in groups.items()}
+    return split, known, ordered, list(dict.fromkeys(taught))

@@ -10,7 +10,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from integer_tickets.blocks import ADOPTED, SUPERMASKS, WEIGHT_NAMES, own_bits
+from integer_tickets.blocks import SUPERMASKS, WEIGHT_NAMES, own_bits
 from integer_tickets.errors import UserError
 from integer_tickets.evaluation.metrics import METRICS, Array, confusion
 from integer_tickets.files import read_json
@@ -93,7 +93,7 @@ def expected(params: Params, artifacts: Path) -> list[Entry]:
     grid = params.grid
     teacher = Configuration("teacher", "teacher", "softmax", "", 0, "float")
     entries = [Entry(teacher, params.teacher.seed, artifacts / "teacher")]
-    for attention in params.adopt.attentions if params.train.start == ADOPTED else ():
+    for attention in params.adopt.attentions if params.train.adopted else ():
         adopted = Configuration("adopt", "adopted", attention, "", 0, "float")
         entries.append(Entry(adopted, params.adopt.seed, artifacts / "adopted" / attention))
     for attention in grid.attentions:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from integer_tickets.blocks import ADOPTED, LESSONS
 from integer_tickets.params import Params
 from integer_tickets.report.findings import count, encoder
 from integer_tickets.report.study import select
@@ -122,10 +121,10 @@ def _recipe(ticket: Released) -> Iterator[str]:
     again = f", trained on for {count(params.distill.epochs, 'epoch')} (distill)" if own["distilled"] else ""
     text = f"It is {level} of variant `{own['variant']}`, seed {own['seed']:.0f}{again}."
     teacher = encoder(params.teacher.pretrained) or "a dense softmax Transformer trained on the same texts"
-    if own["distilled"] or params.train.lessons == LESSONS:
+    if own["distilled"] or params.train.taught:
         lessons = f" and of {ticket.statistics['lessons']:,} other texts" if ticket.statistics["lessons"] else ""
         text += f" It learned from what its teacher ({teacher}) says of train{lessons}."
-    if params.train.start == ADOPTED:
+    if params.train.adopted:
         text += (
             f" It began with weights of {teacher}, drawn to the hidden states of its teacher in "
             f"{count(params.adopt.epochs, 'epoch')} over the same texts."

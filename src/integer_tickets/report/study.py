@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from integer_tickets.blocks import ADOPTED, LESSONS
 from integer_tickets.data.statistics import texts_of
 from integer_tickets.errors import UserError
 from integer_tickets.evaluation.metrics import barrier
@@ -66,16 +65,6 @@ class Study:
     def split(self) -> str:
         """The split of all headline numbers."""
         return "test" if "test" in self.statistics["splits"] else "validation"
-
-    @property
-    def taught(self) -> bool:
-        """Whether all students learn what the teacher says, not only those of the stage distill."""
-        return self.params.train.lessons == LESSONS
-
-    @property
-    def adopted(self) -> bool:
-        """Whether all students begin with the weights of a pretrained encoder, aligned with it."""
-        return self.params.train.start == ADOPTED
 
     @property
     def certified(self) -> pd.DataFrame:
@@ -145,7 +134,7 @@ class Study:
         params = self.params
         if row["stage"] == "teacher":
             return params.teacher.epochs
-        aligned = params.adopt.epochs if self.adopted else 0
+        aligned = params.adopt.epochs if params.train.adopted else 0
         if row["stage"] == "adopt":
             return aligned
         epochs = aligned + (params.variants[row["variant"]].epochs or params.train.epochs)

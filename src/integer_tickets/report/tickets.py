@@ -71,13 +71,13 @@ def page(
 def lessons(study: Study) -> str:
     """What students learn from where it is not the labels alone, and what they begin with."""
     own, teacher, text = study.params.lessons, encoder(study.params.teacher.pretrained), ""
-    if study.taught:
+    if study.params.train.taught:
         more = f" and to {study.statistics['lessons']:,} other texts" if study.statistics["lessons"] else ""
         text = (
             f"Every student learns from the soft labels that the teacher{teacher and f' ({teacher}, fine-tuned)'} "
             f"gives to train{more}, with a weight of {own.hard:g} on hard labels. "
         )
-    if study.adopted:
+    if study.params.train.adopted:
         text += (
             f"Students begin with weights of {teacher}, their attention replaced and then drawn to the teacher's "
             f"hidden states and labels in {count(study.params.adopt.epochs, 'epoch')} over the lessons (*adopted*, a "
@@ -108,7 +108,7 @@ def set_out(study: Study, sections: Mapping[str, Callable[[Study], Iterator[str]
 
 def glance(study: Study) -> Iterator[str]:
     yield tables.headline(study).markdown()
-    again = ", of which all models here have learned" if study.taught else ""
+    again = ", of which all models here have learned" if study.params.train.taught else ""
     yield (
         "A name gives the attention (with the variant, unless that is `float`), the weights where they are integers, "
         "*dense* or *ticket* with its level on the ladder, and *distilled* where it was trained on with the teacher's "
@@ -130,7 +130,7 @@ def more_training(study: Study) -> str:
         count(own, "epoch") + (f" ({words(names)})" if len(variants) > 1 else "") for own, names in variants.items()
     )
     distill = count(params.distill.epochs, "epoch")
-    if study.adopted:
+    if study.params.train.adopted:
         train += f" after {count(params.adopt.epochs, 'epoch')} of alignment"
     longer = [f"a distilled one another {distill}"]
     if any(params.variants[name].weights == "float" for name in study.variants):
