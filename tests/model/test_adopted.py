@@ -95,6 +95,18 @@ def test_an_inhibitor_is_fitted_and_alignment_draws_it_nearer():
     assert likeness(model, encoder, last) > max(0.9, before)
 
 
+@pytest.mark.parametrize("kind", ["inhibitor", "softmax"])
+def test_padding_changes_nothing_of_a_student(kind):
+    encoder, model = encoder_of(), student(kind)
+    (ids, counts), (longer, _) = batches(2)
+    together = torch.cat([torch.nn.functional.pad(ids, (0, 1)), longer]), torch.cat([counts, counts + 1])
+    padded = torch.nn.functional.pad(together[0], (0, 3), value=7), together[1]
+    weights, last = adopt(model, encoder, [together])
+    own, its = adopt(model, encoder, [padded])
+    torch.testing.assert_close(own, weights)
+    torch.testing.assert_close(its, last)
+
+
 def test_a_student_of_fewer_layers_has_every_other_one():
     encoder, model = encoder_of(num_hidden_layers=4), student("softmax")
     weights, last = adopt(model, encoder, batches())

@@ -45,7 +45,7 @@ class Encoder:
         own[:, 1:-1] = self.words.to(ids.device)[ids]
         own[:, 0] = self.begin
         own[places == counts[:, None] + 1] = self.end
-        mask = (places <= counts[:, None] + 1).long()
+        mask = self.read(ids, counts)
         inside = (places >= 1) & (places <= counts[:, None])
         hooks = []
         if attended is not None:
@@ -53,10 +53,25 @@ class Encoder:
             for layer in self.bert.encoder.layer:
                 hook = layer.attention.output.register_forward_hook(lambda _, __, out: keep(out[inside].float()))
                 hooks.append(hook)
-        found = self.bert(input_ids=own, attention_mask=mask, output_hidden_states=True).hidden_states
+        found = self.bert(input_ids=own, attention_mask=mask.long(), output_hidden_states=True).hidden_states
         for hook in hooks:
             hook.remove()
         return tuple(states[inside].float() for states in found)
+
+    @staticmethod
+    def read(ids: Tensor, counts: Tensor) -> Tensor:
+        """Which of its places (batch, n + 2) it reads: all but those of padding."""
+        return torch.arange(ids.shape[1] + 2, device=ids.device) <= counts[:, None] + 1
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What every layer normalization of an encoder is given, (tokens, width), of all tokens of some sentences; and of
+    a batch of them what each layer is given, (batch, n, width), and where `real` tokens are, (batch, n)."""
+
+    norms: dict[str, Tensor]
+    inputs: list[Tensor]
+    real: Tensor
 
 
 def taken(layers: int, encoder: Encoder) -> list[int]:
@@ -110,7 +125,7 @@ def adopt(
     norm = "embeddings.LayerNorm"
     for i, (layer, chosen) in enumerate(zip(model.blocks(), taken(len(model.layers), encoder), strict=True)):
         at, to = f"encoder.layer.{chosen}.", f"layers.{i}."
-        gain, bias = _read(theirs, norm, seen[norm])
+        gain, bias = _read(theirs, norm, seen.norms[norm])
         own[f"{to}attention_bypass.gain"], own[f"{to}attention_bypass.bias"] = gain, bias
         for name in ("query", "key", "value"):
             weight = theirs[f"{at}attention.self.{name}.weight"]
@@ -118,13 +133,14 @@ def adopt(
             own[f"{to}attention.{name}.bias"] = theirs[f"{at}attention.self.{name}.bias"] + weight @ bias
         scale = torch.ones(model.heads, device=model.tokens.weight.device)
         if layer.attention.kind == "inhibitor":
-            gamma, delta, scale = _fitted(theirs, at, seen[f"{at}input"], model.heads, layer.attention.signed)
+            states = seen.inputs[chosen]
+            gamma, delta, scale = _fitted(theirs, at, states, seen.real, model.heads, layer.attention.signed)
             own[f"{to}attention.log_gamma"], own[f"{to}attention.delta"] = gamma.log(), delta
         columns = scale.repeat_interleave(model.width // model.heads)
         own[f"{to}attention.output.weight"] = _centred(theirs[f"{at}attention.output.dense.weight"] * columns, 0)
         own[f"{to}attention.output.bias"] = _centred(theirs[f"{at}attention.output.dense.bias"], 0)
         norm = f"{at}attention.output.LayerNorm"
-        gain, bias = _read(theirs, norm, seen[norm])
+        gain, bias = _read(theirs, norm, seen.norms[norm])
         own[f"{to}hidden_bypass.gain"], own[f"{to}hidden_bypass.bias"] = gain, bias
         weight = theirs[f"{at}intermediate.dense.weight"]
         own[f"{to}up.weight"] = weight * gain
@@ -132,7 +148,7 @@ def adopt(
         own[f"{to}down.weight"] = _centred(theirs[f"{at}output.dense.weight"], 0)
         own[f"{to}down.bias"] = _centred(theirs[f"{at}output.dense.bias"], 0)
         norm = f"{at}output.LayerNorm"
-    return {name: tensor.contiguous() for name, tensor in own.items()}, _read(theirs, norm, seen[norm])
+    return {name: tensor.contiguous() for name, tensor in own.items()}, _read(theirs, norm, seen.norms[norm])
 
 
 def _centred(x: Tensor, dim: int) -> Tensor:
@@ -146,47 +162,54 @@ def _read(theirs: Mapping[str, Tensor], norm: str, inputs: Tensor) -> tuple[Tens
     return theirs[f"{norm}.weight"] * ratio, theirs[f"{norm}.bias"].clone()
 
 
-def _observed(encoder: Encoder, batches: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
-    """What every layer normalization is given, (tokens, width), and of every layer the `input`, some sentences."""
+def _observed(encoder: Encoder, batches: Sequence[tuple[Tensor, Tensor]]) -> Observed:
     found: dict[str, list[Tensor]] = {}
-    hooks = [
-        module.register_forward_pre_hook(
-            lambda _, inputs, name=name: found.setdefault(name, []).append(inputs[0].flatten(0, -2).float())
-        )
-        for name, module in encoder.bert.named_modules()
-        if name.endswith("LayerNorm")
-    ]
-    hooks += [
-        layer.register_forward_pre_hook(
-            lambda _, inputs, name=f"encoder.layer.{i}.input": found.setdefault(name, []).append(inputs[0].float())
-        )
-        for i, layer in enumerate(encoder.bert.encoder.layer)
-    ]
+    hooks = []
+
+    def keep(name: str, module: Any) -> None:
+        """Every input (batch, n, width) of a module, in the order of the batches."""
+        into = found.setdefault(name, [])
+        hooks.append(module.register_forward_pre_hook(lambda _, inputs: into.append(inputs[0].float())))
+
+    for name, module in encoder.bert.named_modules():
+        if name.endswith("LayerNorm"):
+            keep(name, module)
+    layers = [f"encoder.layer.{i}" for i in range(len(encoder.bert.encoder.layer))]
+    for name in layers:
+        keep(name, encoder.bert.get_submodule(name))
     for ids, counts in batches:
         encoder.hidden(ids, counts)
     for hook in hooks:
         hook.remove()
-    whole = {name: torch.cat(parts) for name, parts in found.items() if not name.endswith("input")}
-    return whole | {name: parts[len(parts) // 2] for name, parts in found.items() if name.endswith("input")}
+    real = [encoder.read(ids, counts) for ids, counts in batches]
+    norms = {
+        name: torch.cat([states[mask] for states, mask in zip(parts, real, strict=True)])
+        for name, parts in found.items()
+        if name not in layers
+    }
+    middle = len(batches) // 2
+    return Observed(norms, [found[name][middle] for name in layers], real[middle])
 
 
 def _fitted(
-    theirs: Mapping[str, Tensor], at: str, states: Tensor, heads: int, signed: bool
+    theirs: Mapping[str, Tensor], at: str, states: Tensor, real: Tensor, heads: int, signed: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """gamma, delta and scale (heads,) with which an Inhibitor gathers most nearly what softmax does (least squares)."""
+    queries = real[:, None, :, None]
     q, k, v = (
         (states @ theirs[f"{at}attention.self.{name}.weight"].T + theirs[f"{at}attention.self.{name}.bias"])
         .unflatten(-1, (heads, -1))
         .transpose(1, 2)
         for name in ("query", "key", "value")
     )
-    wanted = torch.softmax(q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5, -1) @ v
+    scores = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).masked_fill(~real[:, None, None, :], -torch.inf)
+    wanted = (torch.softmax(scores, -1) @ v) * queries
     best = torch.full((heads,), torch.inf, device=q.device)
     found = torch.zeros(3, heads, device=q.device)
     for gamma in GAMMAS:
         for delta in DELTAS:
             of_heads = torch.full((heads,), gamma, device=q.device), torch.full((heads,), delta, device=q.device)
-            given = inhibitor(q, k, v, *of_heads, None, signed) / q.shape[2]
+            given = inhibitor(q, k, v, *of_heads, real, signed) * queries / real.sum(1)[:, None, None, None]
             axes = (0, 2, 3)
             scale = (given * wanted).sum(axes) / given.square().sum(axes).clamp_min(1e-9)
             error = (given * scale[:, None, None] - wanted).square().sum(axes)
