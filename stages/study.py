@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from integer_tickets.blocks import Data
+from integer_tickets.corpus_blocks import Data
 from integer_tickets.errors import UserError
 from integer_tickets.files import replacing, write_text
 from integer_tickets.params import parse_params

@@ -16,11 +16,9 @@ from integer_tickets.blocks import (
     Certify,
     Connectivity,
     Controls,
-    Data,
     Distill,
     Evaluate,
     Grid,
-    Language,
     Lessons,
     Model,
     Name,
@@ -29,11 +27,11 @@ from integer_tickets.blocks import (
     Runtime,
     Supermask,
     Teacher,
-    Tokenizer,
     Train,
     Transfer,
     Variant,
 )
+from integer_tickets.corpus_blocks import Data, Language, Tokenizer
 from integer_tickets.errors import UserError
 from integer_tickets.faults import explain
 

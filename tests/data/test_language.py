@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from integer_tickets.blocks import Language
+from integer_tickets.corpus_blocks import Language
 from integer_tickets.data import grammar, language
 from integer_tickets.data.language import facts, generate, posterior, score_of
 from integer_tickets.errors import UserError

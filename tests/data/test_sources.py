@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from integer_tickets.blocks import Data, Hub, Language
+from integer_tickets.corpus_blocks import Data, Hub, Language
 from integer_tickets.data.files import load_vocabulary
 from integer_tickets.data.sources import Source, read
 from integer_tickets.errors import UserError
@@ -385,7 +385,7 @@ def test_hub_without_a_network_is_one_line_at_once(tmp_path: Path) -> None:
     code = (
         "from integer_tickets.data.sources import _load_hub\n"
         "from integer_tickets.errors import UserError\n"
-        "from integer_tickets.blocks import Hub\n"
+        "from integer_tickets.corpus_blocks import Hub\n"
         "try:\n    _load_hub(Hub(id='someone/reviews', configuration='', revision='main'))\n"
         "except UserError as error:\n    print(error)\n"
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from integer_tickets.blocks import Data
+from integer_tickets.corpus_blocks import Data
 from integer_tickets.errors import UserError
 from integer_tickets.params import parse_params
 from stages import presets, study

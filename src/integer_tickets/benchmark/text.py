@@ -14,7 +14,7 @@ import numpy as np
 from integer_tickets.benchmark.peer_files import EncoderShape, random_network
 from integer_tickets.benchmark.peers import peak_memory
 from integer_tickets.benchmark.timing import interleaved
-from integer_tickets.blocks import Language
+from integer_tickets.corpus_blocks import Language
 from integer_tickets.data.language import generate
 from integer_tickets.data.learning import learn_tokenizer
 from integer_tickets.errors import UserError

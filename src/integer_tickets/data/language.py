@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from integer_tickets.blocks import Language
+from integer_tickets.corpus_blocks import Language
 from integer_tickets.data import grammar
 from integer_tickets.errors import UserError
 from integer_tickets.seeds import generator

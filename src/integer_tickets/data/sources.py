@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from integer_tickets.blocks import Data, Hub, Language
+from integer_tickets.corpus_blocks import Data, Hub, Language
 from integer_tickets.data.corpus import SPLITS
 from integer_tickets.data.files import load_file, load_lines, split_files
 from integer_tickets.data.splits import word_runs
