@@ -5,14 +5,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from integer_tickets.errors import UserError
-
-if TYPE_CHECKING:
-    from integer_tickets.integer.artefact import Artefact
 
 TICKETS = "a .safetensors file or the name of a ticket that comes with the package"
 
@@ -196,79 +192,11 @@ def _lines(path: Path) -> list[bytes]:
 
 
 def _inspect(arguments: argparse.Namespace) -> int:
-    from integer_tickets.integer.artefact import bits_breakdown, load
+    from integer_tickets.inspection import described, facts_of
 
-    path = _file(arguments.file)
-    artefact = load(path)
-    facts = _facts(artefact) | {"file": str(path), "bits": bits_breakdown(path)}
-    if arguments.json:
-        print(json.dumps(facts, indent=2, sort_keys=True))
-    else:
-        print("\n".join(_described(facts)))
+    facts = facts_of(_file(arguments.file))
+    print(json.dumps(facts, indent=2, sort_keys=True) if arguments.json else "\n".join(described(facts)))
     return 0
-
-
-def _facts(artefact: "Artefact") -> dict[str, Any]:
-    import numpy as np
-
-    from integer_tickets.integer.layout import architecture_of
-    from integer_tickets.integer.network import density
-
-    matrices = []
-    for name, matrix in artefact.network.matrices():
-        kept = matrix.weight if matrix.mask is None else matrix.weight[matrix.mask]
-        matrices.append(
-            {
-                "name": name,
-                "shape": list(matrix.weight.shape),
-                "bits": matrix.bits,
-                "density": density(matrix),
-                "zeros": float(np.mean(kept == 0)) if kept.size else 0.0,
-            }
-        )
-    return {
-        "sha256": artefact.sha256,
-        "labels": list(artefact.network.labels),
-        "tokenizer": {"kind": artefact.tokenizer.kind, "size": artefact.tokenizer.size},
-        "architecture": architecture_of(artefact.network),
-        "matrices": matrices,
-        "bounds": artefact.bounds,
-        "provenance": artefact.provenance,
-    }
-
-
-def _described(facts: dict[str, Any]) -> Iterator[str]:
-    from integer_tickets.prediction import shown
-
-    shape, bits = facts["architecture"], facts["bits"]
-    kinds = [layer["attention"] for layer in shape["layers"]]
-    yield f"file         {facts['file']}, {bits['total'] // 8:,} bytes"
-    yield f"sha256       {facts['sha256']}"
-    yield f"labels       {', '.join(map(shown, facts['labels']))}"
-    yield f"tokenizer    {facts['tokenizer']['kind']}, {facts['tokenizer']['size']} ids"
-    yield (
-        f"network      {len(kinds)} layers, width {shape['width']}, {shape['heads']} heads, "
-        f"up to {shape['positions']} tokens"
-    )
-    for i, kind in enumerate(kinds):
-        signed = " (signed)" if kind.get("signed") else ""
-        layer = shape["layers"][i]
-        heads = f", {layer['heads']} heads" if "heads" in layer else ""
-        yield f"attention {i}  {kind['kind']}{signed}{heads}, hidden width {layer['hidden']}"
-    yield "\nbits by part"
-    for part, count in bits.items():
-        yield f"  {part:<12}{count:>12,}{100 * count / bits['total']:>8.1f} %"
-    yield f"\n{'matrix':<18}{'shape':>12}{'bits':>6}{'density':>10}{'zeros':>10}{'largest sum':>16}"
-    for own in facts["matrices"]:
-        bound = facts["bounds"].get(own["name"])
-        yield (
-            f"{own['name']:<18}{' x '.join(map(str, own['shape'])):>12}{own['bits']:>6}"
-            f"{own['density']:>10.4f}{own['zeros']:>10.4f}{'' if bound is None else f'{bound:,}':>16}"
-        )
-    yield "(density: weights not pruned; zeros: kept weights that the quantizer made zero)"
-    yield "\nprovenance"
-    for key, value in sorted(facts["provenance"].items()):
-        yield f"  {shown(key)}: {shown(value) if isinstance(value, str) else json.dumps(value, sort_keys=True)}"
 
 
 def _certify(arguments: argparse.Namespace) -> int:
