@@ -87,6 +87,8 @@ def judge(params: Params, folder: Path) -> None:
         tables[name] = frame.drop_duplicates(keys, ignore_index=True)  # a network may be in several runs
         if name != "information":  # as long as all else together, and shown in figures
             write_text(folder / f"{name}.csv", tables[name].to_csv(index=False, lineterminator="\n"))
+    ablations = folder / "ablations.csv"  # see stages.ablations
+    tables["ablations"] = read_table(ablations) if ablations.exists() else pd.DataFrame()
     study = Study(params, statistics, {}, tables)
     pictures = [layer_figures.pictures(study), certificate_figures.pictures(study)] if whole else [[], []]
     shutil.rmtree(folder / "figures", ignore_errors=True)  # of models that are there no more

@@ -1,8 +1,9 @@
 """Presets: params.yaml with the differences of a file in presets/, of a part that it names and of the command line.
 
-A preset may say what other one it differs from: `preset: NAME`. Parts are its own.
+A preset may say what other one it differs from: `preset: NAME`. Parts and ablations are its own.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,25 @@ ROOT = Path(__file__).resolve().parent.parent
 PRESETS = ROOT / "presets"
 
 
+@dataclass(frozen=True)
+class Preset:
+    """Differences from params.yaml; and those from the preset of each part of a study that is made in parts, and of
+    each ablation, by name."""
+
+    differences: dict[str, Any]
+    parts: dict[str, Any]
+    ablations: dict[str, Any]
+
+
 def with_preset(name: str, settings: list[str], run: str = "") -> dict[str, Any]:
     """params.yaml, the differences of a preset over it, of a run over both, and over all what the command line says.
 
     A study that is made in parts has them under `parts` in its preset; `run` is the name of one, with _N for the seed N
     alone. UserError where it is none and the command line does not say what else it is.
     """
-    differences, parts = _preset(name)
-    values = merge(_read(ROOT / "params.yaml"), differences)
+    preset = read_preset(name)
+    parts = preset.parts
+    values = merge(_read(ROOT / "params.yaml"), preset.differences)
     if run:
         part, _, seed = run.rpartition("_")
         if run in parts:
@@ -47,23 +59,24 @@ def with_preset(name: str, settings: list[str], run: str = "") -> dict[str, Any]
 
 def whole(name: str) -> None:
     """UserError where a preset is run in parts: all of it at once is no part."""
-    parts = _preset(name)[1]
+    parts = read_preset(name).parts
     if parts:
         raise UserError(f"{name}: {_named(name, parts)}; name one, as in --run {next(iter(parts))}")
 
 
-def _preset(name: str, above: tuple[str, ...] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The differences of a preset from params.yaml, and its parts by name. UserError where there is no such preset."""
+def read_preset(name: str, above: tuple[str, ...] = ()) -> Preset:
+    """UserError where there is no such preset."""
     preset = PRESETS / f"{name}.yaml"
     if not preset.exists():
         raise UserError(f"{preset.relative_to(ROOT)}: no such preset")
     differences = _read(preset)
-    parts, other = differences.pop("parts", {}), differences.pop("preset", "")
+    other = differences.pop("preset", "")
+    own = differences.pop("parts", {}), differences.pop("ablations", {})
     if not other:
-        return differences, parts
+        return Preset(differences, *own)
     if other in (chain := (*above, name)):
         raise UserError(f"{preset.relative_to(ROOT)}: preset = {other}, which is where it came from")
-    return merge(_preset(other, chain)[0], differences), parts
+    return Preset(merge(read_preset(other, chain).differences, differences), *own)
 
 
 def _named(name: str, parts: dict[str, Any]) -> str:

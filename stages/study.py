@@ -58,7 +58,8 @@ def main() -> None:
         out = arguments.out or ROOT / "reports" / "studies" / arguments.name
         if not (arguments.targets or arguments.run):
             check_replaceable(out)
-        work(checkout, values, arguments)
+        params = parse_params(values, f"presets/{arguments.name}.yaml over params.yaml")
+        work(checkout, values, params.data, arguments.data, arguments.jobs, arguments.targets, arguments.pull)
         if arguments.targets:
             return
         if arguments.run:
@@ -70,17 +71,24 @@ def main() -> None:
         raise SystemExit(f"study: {error}") from None
 
 
-def work(checkout: Path, values: dict[str, Any], arguments: argparse.Namespace) -> None:
-    """Run the pipeline in the checkout."""
-    params = parse_params(values, f"presets/{arguments.name}.yaml over params.yaml")
+def work(
+    checkout: Path,
+    values: dict[str, Any],
+    settings: Data,
+    data: Path | None,
+    jobs: int,
+    targets: list[str],
+    pull: bool = False,
+) -> None:
+    """Run the pipeline in the checkout, or some stages of it, with these parameters; data: the folder of the corpus."""
     check_out(checkout)
     write_text(checkout / "params.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
-    place_data(params.data, arguments.data, checkout)
-    if arguments.pull:
+    place_data(settings, data, checkout)
+    if pull:
         print("pulling what the remote has", flush=True)
         _run([sys.executable, "-m", "dvc", "pull", "--quiet", "--allow-missing"], cwd=checkout)
     environment = {**os.environ, "PYTHONPATH": f"{checkout}{os.pathsep}{checkout / 'src'}"}
-    command = [sys.executable, "-m", "stages", "run", "-j", str(arguments.jobs), *arguments.targets]
+    command = [sys.executable, "-m", "stages", "run", "-j", str(jobs), *targets]
     if subprocess.run(command, cwd=checkout, env=environment).returncode:
         raise UserError("the pipeline stopped; run the same command again to go on from there")
 

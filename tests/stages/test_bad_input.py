@@ -8,7 +8,7 @@ import yaml
 
 from integer_tickets.corpus_blocks import Data
 from integer_tickets.errors import UserError
-from integer_tickets.params import parse_params
+from integer_tickets.params import merge, parse_params
 from stages import presets, study
 from tests.stages.conftest import Checkout
 
@@ -115,6 +115,9 @@ def test_every_preset_holds_true_differences(preset):
     merged = presets.with_preset(preset, [])
     parse_params(merged, preset)
     assert merged != values
+    own = presets.read_preset(preset)
+    for name, changes in (own.parts | own.ablations).items():
+        parse_params(merge(merged, changes), f"{name} of {preset}")
 
 
 def test_a_preset_replaces_what_it_names_and_nothing_else(monkeypatch, tmp_path):

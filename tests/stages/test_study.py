@@ -33,6 +33,7 @@ def project(finished: Checkout, tmp_path) -> tuple[Checkout, Any]:
     made = finished.copy(tmp_path / "copy")
     preset: dict[str, Any] = {**ONE, "data": {"source": "files", "name": "words"}}
     parts = {"parts": {"inhibitor": {"grid": {"attentions": ["inhibitor"]}}}}
+    parts["ablations"] = {"fewer": {"train": {"lr": 0.004}, "language": {"train": 300}}}
     (made.root / "presets" / "parts.yaml").write_text(yaml.safe_dump({**ONE, "language": {"seed": 3}, **parts}))
     (made.root / "presets" / "words.yaml").write_text(yaml.safe_dump(preset))
     data = tmp_path / "data"
@@ -76,6 +77,16 @@ def test_a_part_of_a_study_is_gone_on_with_in_a_clone_that_pulled_it(project, tm
     assert "trainings" in made.python(*part).stdout
     runs = made.root / "reports" / "studies" / "parts" / "runs"
     assert (runs.parent / "report.md").exists() and (runs / "inhibitor_0" / "dvc.lock.gz").exists()
+    page = (runs.parent / "report.md").read_text()
+    assert "## Ablations" not in page
+    other = made.python("stages.ablations", "parts", "--run", "inhibitor_0", "less", check=False)
+    assert other.returncode == 1 and "less: the ablations of presets/parts.yaml are fewer" in other.stderr
+    made.python("stages.ablations", "parts", "--run", "inhibitor_0")
+    table = (runs.parent / "ablations.csv").read_text()
+    assert table.splitlines()[1].startswith("fewer,language.train = 300; train.lr = 0.004,inhibitor,float,0,test,")
+    made.python("stages.ablations", "parts", "--run", "inhibitor_0", "fewer")
+    assert (runs.parent / "ablations.csv").read_text() == table
+    assert "| fewer | language.train = 300; train.lr = 0.004 |" in (runs.parent / "report.md").read_text()
     made.python("dvc", "--cd", ".study/parts", "push")
     made.commit("A part of a study")
     copied = made.clone(tmp_path / "clone")

@@ -179,6 +179,25 @@ def comparisons(study: Study, family: str) -> Table:
     return Table(header, rows)
 
 
+def ablations(study: Study) -> Table:
+    confidence = percent(study.params.evaluate.confidence, 0)
+    header = ["ablation", "changed", "network", "seed", "accuracy %", "points", f"{confidence} % interval", "p"]
+    rows = [
+        [
+            row["ablation"],
+            row["changes"],
+            f"{row['attention']} {row['variant']}",
+            f"{row['seed']:.0f}",
+            percent(row["accuracy"]),
+            points(row["difference"]),
+            f"{points(row['low'])} to {points(row['high'])}",
+            probability(row["p"]),
+        ]
+        for _, row in study.tables["ablations"].iterrows()
+    ]
+    return Table(header, rows)
+
+
 def zeros(study: Study) -> Table:
     """Of the weights in the linear layers of each integer network: pruned, rounded to 0, and what is left."""
     rows = []

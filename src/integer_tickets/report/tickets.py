@@ -36,6 +36,7 @@ def page(
         "Zeros": zeros,
         "Connectivity": connectivity,
         "Supermasks": supermasks,
+        "Ablations": ablations,
         **(measured(of_layers, of_codes) if whole else {}),
         "Comparisons": comparisons,
         "How the numbers are made": methods,
@@ -254,6 +255,17 @@ def supermasks(study: Study) -> Iterator[str]:
             f"is all that is learnt, in {count(own.epochs, 'epoch')} (edge-popup, Ramanujan et al. 2020). *signs*: of "
             "one size in each layer; *integers*: -3 to 3 without 0. Such a ticket is a seed and a mask, whose kB these "
             "are; the vocabulary and the steps of its integers, which the kB of other tickets count, come on top."
+        )
+        yield table.markdown()
+
+
+def ablations(study: Study) -> Iterator[str]:
+    table = tables.ablations(study)
+    if table.rows:
+        yield (
+            "Dense networks trained again with one thing of the recipe changed, beside those of the same seed with "
+            f"nothing changed, on the same sentences of {study.split}; one seed each, so only large differences tell. "
+            "*p* is McNemar's, not corrected."
         )
         yield table.markdown()
 
