@@ -227,7 +227,8 @@ def mask_bits(frame: pd.DataFrame) -> Figure:
         axes.set_title(f"{attention} {variant}", loc="left")
         for (known, own), marker, colour in zip(rows.groupby("known", sort=False), "osDx", PALETTE[::2], strict=True):
             style = {"marker": marker, "ms": 5, "mfc": "white" if marker == "D" else colour, "color": colour, "lw": 1.2}
-            axes.plot(own["density"], 100 * own["saved"], label=str(known), **style)
+            if own["saved"].notna().any():  # first weights are none where training did not begin with drawn ones
+                axes.plot(own["density"], 100 * own["saved"], label=str(known), **style)
         axes.axhline(0, color=GREY, lw=0.8)
         density_axis(axes, sorted(frame["density"].round(3).unique()))
     figure.supxlabel("density: % of the prunable weights that are kept (log scale)", fontsize=10)
