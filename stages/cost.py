@@ -69,6 +69,8 @@ def work_of(command: str, params: Params) -> Iterator[Work]:
     if stage == "teacher":
         yield Work("softmax", "float", 1, params.teacher.epochs, batch, params.teacher)
     if stage == "adopt":
+        if params.adopt.before:
+            yield Work("softmax", "float", 1, params.adopt.before, params.adopt.batch, taught=True)
         yield Work(own.attention, "float", 1, params.adopt.epochs, params.adopt.batch, taught=True)
     if stage == "supermask":
         shape = supermask_shape(params)

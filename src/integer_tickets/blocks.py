@@ -266,9 +266,16 @@ class Lessons(Block):
 
 class Adopt(Tuning):
     attentions: Distinct[Attention]
+    before: Natural
+    fit: Natural
     hidden: float = Field(ge=0)
     context: float = Field(ge=0)
     seed: Natural
+
+    @property
+    def passes(self) -> int:
+        """Over the lessons, with whatever attention."""
+        return self.before + self.epochs
 
 
 class Evaluate(Block):

@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from string import ascii_lowercase
 
@@ -35,7 +36,7 @@ CHANGES = {
     "model": {"width": 16, "layers": 2, "heads": 2, "hidden": 32, "post_norm": True},
     "train": {"start": "artifacts/adopted", "lessons": "artifacts/lessons.safetensors"},
     "teacher": {"pretrained": "bert", "epochs": 2, "lr": 0.005},
-    "adopt": {"attentions": ["inhibitor"]},
+    "adopt": {"attentions": ["inhibitor"], "before": 2, "fit": 20},
 }
 
 
@@ -101,9 +102,14 @@ def test_the_report_says_what_students_begin_with(adopted):
     said = lessons(study)
     assert "that the teacher (bert, fine-tuned) gives to train and to 1,234 other texts" in said
     row = pd.Series({"stage": "train_dense", "variant": "float"})
-    assert study.epochs(row) == study.params.adopt.epochs + study.params.train.epochs
-    assert study.epochs(pd.Series({"stage": "adopt", "variant": ""})) == study.params.adopt.epochs
-    assert "Students begin with weights of bert, their attention replaced" in said
+    assert study.epochs(row) == 3 + study.params.train.epochs
+    assert study.epochs(pd.Series({"stage": "adopt", "variant": ""})) == 3
+    assert (
+        "with softmax attention in 2 epochs, their attention replaced, the Inhibitor's fitted to what softmax" in said
+    )
+    at_once = study.params.adopt.model_copy(update={"before": 0, "fit": 0})
+    said = lessons(replace(study, params=study.params.model_copy(update={"adopt": at_once})))
+    assert "Students begin with weights of bert, their attention replaced and then drawn" in said
 
 
 def test_alignment_gives_the_same_bytes_again(adopted, monkeypatch):

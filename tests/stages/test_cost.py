@@ -20,7 +20,11 @@ ITEM = "--attention inhibitor --variant {} --seed 0"
 @pytest.fixture
 def params():
     values = load_params(ROOT / "params.yaml").model_dump()
-    small = {"model": {"width": 8, "heads": 2, "layers": 1, "hidden": 8}, "train": {"batch": 8, "epochs": 3}}
+    small = {
+        "adopt": {"before": 2},
+        "model": {"width": 8, "heads": 2, "layers": 1, "hidden": 8},
+        "train": {"batch": 8, "epochs": 3},
+    }
     return parse_params(merge(values, {**small, "variants": {"int8": INT8}, "grid": {"variants": ["float", "int8"]}}))
 
 
@@ -33,7 +37,10 @@ def params():
             "exec $LAUNCH python -m stages supermask --attention softmax --kind signs --seed 0",
             [("softmax", "ternary", 1, 6)],
         ),
-        ("exec $LAUNCH python -m stages adopt --attention softmax", [("softmax", "float", 1, 1)]),
+        (
+            "exec $LAUNCH python -m stages adopt --attention inhibitor",
+            [("softmax", "float", 1, 2), ("inhibitor", "float", 1, 1)],
+        ),
         (f"exec $LAUNCH python -m stages train_dense {ITEM.format('float')}", [("inhibitor", "float", 1, 3)]),
         (f"exec $LAUNCH python -m stages train_dense {ITEM.format('int8')}", [("inhibitor", "int8", 1, 5)]),
         (

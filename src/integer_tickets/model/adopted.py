@@ -1,9 +1,9 @@
-"""A student that begins with what a BERT encoder knows: its weights in the shape of ours, its attention replaced.
+"""A student that begins with what a BERT encoder knows: its weights in the shape of ours, with softmax attention.
 
 A layer normalization g (x - mean) / std + b becomes the norm of ours, x / mean |x|: the mean is taken off in all that
 writes into x, the ratio of the two divisors (nearly the same for every token) goes into g, and g and b into the bypass
 and into the weights of all that reads. What is left to learn is ReLU in place of GELU, sentences without the tokens at
-their ends, attention, and where the student has fewer layers what those between did (arXiv 1910.01108).
+their ends, and where the student has fewer layers what those between did (arXiv 1910.01108).
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,12 +14,7 @@ import torch
 from torch import Tensor
 
 from integer_tickets.errors import UserError
-from integer_tickets.model.attention import inhibitor
 from integer_tickets.model.transformer import Transformer
-
-GAMMAS = (0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2, 0.3)
-DELTAS = (0.0, 0.3, 0.7, 1.2)
-"""What is tried for each head: Z = max(0, gamma |q - k| - delta)."""
 
 Weights = dict[str, Tensor]
 
@@ -64,16 +59,6 @@ class Encoder:
         return torch.arange(ids.shape[1] + 2, device=ids.device) <= counts[:, None] + 1
 
 
-@dataclass(frozen=True)
-class Observed:
-    """What every layer normalization of an encoder is given, (tokens, width), of all tokens of some sentences; and of
-    a batch of them what each layer is given, (batch, n, width), and where `real` tokens are, (batch, n)."""
-
-    norms: dict[str, Tensor]
-    inputs: list[Tensor]
-    real: Tensor
-
-
 def taken(layers: int, encoder: Encoder) -> list[int]:
     """Which layers of the encoder a student of `layers` has, evenly spaced; the last is the last."""
     whole = len(encoder.bert.encoder.layer)
@@ -106,10 +91,8 @@ def check(model: Transformer, bert: Any) -> None:
 def adopt(
     model: Transformer, encoder: Encoder, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> tuple[Weights, tuple[Tensor, Tensor]]:
-    """The student's first weights; its attention is fitted to what the encoder's gathers on `batches` (ids, counts).
-
-    And the gain and bias that make the encoder's last hidden state of the student's last normalized stream.
-    """
+    """The first weights of a student, and the gain and bias (width,) that make the encoder's last hidden state of its
+    last normalized stream. How large what is normalized is in the encoder is seen on `batches` (ids, counts)."""
     check(model, encoder.bert)
     theirs = {name: tensor.detach().float() for name, tensor in encoder.bert.state_dict().items()}
     seen = _observed(encoder, batches)
@@ -123,24 +106,18 @@ def adopt(
             f"tokenizer.positions = {len(model.positions.weight)}, but teacher.pretrained has {len(places)}"
         )
     norm = "embeddings.LayerNorm"
-    for i, (layer, chosen) in enumerate(zip(model.blocks(), taken(len(model.layers), encoder), strict=True)):
+    for i, chosen in enumerate(taken(len(model.layers), encoder)):
         at, to = f"encoder.layer.{chosen}.", f"layers.{i}."
-        gain, bias = _read(theirs, norm, seen.norms[norm])
+        gain, bias = _read(theirs, norm, seen[norm])
         own[f"{to}attention_bypass.gain"], own[f"{to}attention_bypass.bias"] = gain, bias
         for name in ("query", "key", "value"):
             weight = theirs[f"{at}attention.self.{name}.weight"]
             own[f"{to}attention.{name}.weight"] = weight * gain
             own[f"{to}attention.{name}.bias"] = theirs[f"{at}attention.self.{name}.bias"] + weight @ bias
-        scale = torch.ones(model.heads, device=model.tokens.weight.device)
-        if layer.attention.kind == "inhibitor":
-            states = seen.inputs[chosen]
-            gamma, delta, scale = _fitted(theirs, at, states, seen.real, model.heads, layer.attention.signed)
-            own[f"{to}attention.log_gamma"], own[f"{to}attention.delta"] = gamma.log(), delta
-        columns = scale.repeat_interleave(model.width // model.heads)
-        own[f"{to}attention.output.weight"] = _centred(theirs[f"{at}attention.output.dense.weight"] * columns, 0)
+        own[f"{to}attention.output.weight"] = _centred(theirs[f"{at}attention.output.dense.weight"], 0)
         own[f"{to}attention.output.bias"] = _centred(theirs[f"{at}attention.output.dense.bias"], 0)
         norm = f"{at}attention.output.LayerNorm"
-        gain, bias = _read(theirs, norm, seen.norms[norm])
+        gain, bias = _read(theirs, norm, seen[norm])
         own[f"{to}hidden_bypass.gain"], own[f"{to}hidden_bypass.bias"] = gain, bias
         weight = theirs[f"{at}intermediate.dense.weight"]
         own[f"{to}up.weight"] = weight * gain
@@ -148,7 +125,7 @@ def adopt(
         own[f"{to}down.weight"] = _centred(theirs[f"{at}output.dense.weight"], 0)
         own[f"{to}down.bias"] = _centred(theirs[f"{at}output.dense.bias"], 0)
         norm = f"{at}output.LayerNorm"
-    return {name: tensor.contiguous() for name, tensor in own.items()}, _read(theirs, norm, seen.norms[norm])
+    return {name: tensor.contiguous() for name, tensor in own.items()}, _read(theirs, norm, seen[norm])
 
 
 def _centred(x: Tensor, dim: int) -> Tensor:
@@ -162,7 +139,8 @@ def _read(theirs: Mapping[str, Tensor], norm: str, inputs: Tensor) -> tuple[Tens
     return theirs[f"{norm}.weight"] * ratio, theirs[f"{norm}.bias"].clone()
 
 
-def _observed(encoder: Encoder, batches: Sequence[tuple[Tensor, Tensor]]) -> Observed:
+def _observed(encoder: Encoder, batches: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+    """What every layer normalization of an encoder is given, (tokens, width), of all tokens of some sentences."""
     found: dict[str, list[Tensor]] = {}
     hooks = []
 
@@ -174,46 +152,12 @@ def _observed(encoder: Encoder, batches: Sequence[tuple[Tensor, Tensor]]) -> Obs
     for name, module in encoder.bert.named_modules():
         if name.endswith("LayerNorm"):
             keep(name, module)
-    layers = [f"encoder.layer.{i}" for i in range(len(encoder.bert.encoder.layer))]
-    for name in layers:
-        keep(name, encoder.bert.get_submodule(name))
     for ids, counts in batches:
         encoder.hidden(ids, counts)
     for hook in hooks:
         hook.remove()
     real = [encoder.read(ids, counts) for ids, counts in batches]
-    norms = {
+    return {
         name: torch.cat([states[mask] for states, mask in zip(parts, real, strict=True)])
         for name, parts in found.items()
-        if name not in layers
     }
-    middle = len(batches) // 2
-    return Observed(norms, [found[name][middle] for name in layers], real[middle])
-
-
-def _fitted(
-    theirs: Mapping[str, Tensor], at: str, states: Tensor, real: Tensor, heads: int, signed: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """gamma, delta and scale (heads,) with which an Inhibitor gathers most nearly what softmax does (least squares)."""
-    queries = real[:, None, :, None]
-    q, k, v = (
-        (states @ theirs[f"{at}attention.self.{name}.weight"].T + theirs[f"{at}attention.self.{name}.bias"])
-        .unflatten(-1, (heads, -1))
-        .transpose(1, 2)
-        for name in ("query", "key", "value")
-    )
-    scores = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).masked_fill(~real[:, None, None, :], -torch.inf)
-    wanted = (torch.softmax(scores, -1) @ v) * queries
-    best = torch.full((heads,), torch.inf, device=q.device)
-    found = torch.zeros(3, heads, device=q.device)
-    for gamma in GAMMAS:
-        for delta in DELTAS:
-            of_heads = torch.full((heads,), gamma, device=q.device), torch.full((heads,), delta, device=q.device)
-            given = inhibitor(q, k, v, *of_heads, real, signed) * queries / real.sum(1)[:, None, None, None]
-            axes = (0, 2, 3)
-            scale = (given * wanted).sum(axes) / given.square().sum(axes).clamp_min(1e-9)
-            error = (given * scale[:, None, None] - wanted).square().sum(axes)
-            better = (error < best) & (scale > 0)
-            best = torch.where(better, error, best)
-            found = torch.where(better, torch.stack([*of_heads, scale]), found)
-    return found[0], found[1], found[2]

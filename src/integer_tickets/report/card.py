@@ -127,7 +127,7 @@ def _recipe(ticket: Released) -> Iterator[str]:
     if params.train.adopted:
         text += (
             f" It began with weights of {teacher}, drawn to the hidden states of its teacher in "
-            f"{count(params.adopt.epochs, 'epoch')} over the same texts."
+            f"{count(params.adopt.passes, 'epoch')} over the same texts."
         )
     yield text
     yield "The file itself says with which data and parameters (their hashes): `integer-tickets inspect`."

@@ -134,7 +134,7 @@ class Study:
         params = self.params
         if row["stage"] == "teacher":
             return params.teacher.epochs
-        aligned = params.adopt.epochs if params.train.adopted else 0
+        aligned = params.adopt.passes if params.train.adopted else 0
         if row["stage"] == "adopt":
             return aligned
         epochs = aligned + (params.variants[row["variant"]].epochs or params.train.epochs)

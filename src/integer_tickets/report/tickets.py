@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 
+from integer_tickets.blocks import Adopt
 from integer_tickets.report import tables
 from integer_tickets.report.answers import answers
 from integer_tickets.report.certificates import certificates, masks
@@ -80,12 +81,20 @@ def lessons(study: Study) -> str:
         )
     if study.params.train.adopted:
         text += (
-            f"Students begin with weights of {teacher}, their attention replaced and then drawn to the teacher's "
-            f"hidden states and labels in {count(study.params.adopt.epochs, 'epoch')} over the lessons (*adopted*, a "
+            f"Students begin with weights of {teacher}, {_drawn(study.params.adopt)} over the lessons (*adopted*, a "
             "float model that all seeds of a run share, as they share its teacher: they differ in the order of texts "
             "alone). "
         )
     return text
+
+
+def _drawn(own: Adopt) -> str:
+    fitted = f", the Inhibitor's fitted to what softmax gathered on {own.fit} batches" if own.fit else ""
+    replaced, epochs = f"their attention replaced{fitted}", count(own.epochs, "epoch")
+    to = "drawn to the teacher's hidden states and labels"
+    if own.before:
+        return f"{to} with softmax attention in {count(own.before, 'epoch')}, {replaced}, and drawn again in {epochs}"
+    return f"{replaced} and then {to} in {epochs}"
 
 
 def measured(of_layers: Sequence[Picture], of_codes: Sequence[Picture]) -> dict[str, Callable[[Study], Iterator[str]]]:
@@ -132,7 +141,7 @@ def more_training(study: Study) -> str:
     )
     distill = count(params.distill.epochs, "epoch")
     if study.params.train.adopted:
-        train += f" after {count(params.adopt.epochs, 'epoch')} of alignment"
+        train += f" after {count(params.adopt.passes, 'epoch')} of alignment"
     longer = [f"a distilled one another {distill}"]
     if any(params.variants[name].weights == "float" for name in study.variants):
         quantize = count(params.quantize.epochs, "epoch")
