@@ -1,7 +1,7 @@
 """Softmax attention replaced by the Inhibitor: each head fitted to what it gathered before, layer by layer.
 
 Every layer is given what it reads in the model that has softmax attention, so that no error of those below reaches it
-(as in FitNets, arXiv 1412.6550, and in the layer-wise replacement of the Inhibitor, arXiv 2310.02041).
+(InhibiDistilbert, arXiv 2503.15983, begins its students so, one layer after another, for two epochs each).
 """
 
 from collections.abc import Iterable, Iterator
