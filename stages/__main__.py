@@ -16,7 +16,8 @@ def main() -> None:
     try:
         if "DVC_STAGE" in os.environ:
             die_with_parent()
-        pin(load_params().runtime)
+        params = load_params()
+        pin(params.runtime, pretrained=bool(params.teacher.pretrained))
         exists = name.isidentifier() and importlib.util.find_spec(f"stages.{name}")
         stage = getattr(importlib.import_module(f"stages.{name}"), "main", None) if exists else None
         if stage is None:

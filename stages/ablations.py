@@ -10,7 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from integer_tickets.errors import UserError
 from integer_tickets.evaluation.answers import load_answers
@@ -23,6 +25,8 @@ from stages.judge import judge
 from stages.presets import ROOT, read_preset, with_preset
 from stages.run import JOBS
 from stages.study import work
+
+Array = NDArray[np.bool_]
 
 FILE = "ablations.csv"
 KEYS = ["ablation", "attention", "variant", "seed"]
@@ -42,16 +46,19 @@ def main() -> None:
         for ablation in arguments.ablations or known:
             if ablation not in known:
                 raise UserError(f"{ablation}: the ablations of presets/{arguments.name}.yaml are {', '.join(known)}")
+        if not known:
+            raise UserError(f"presets/{arguments.name}.yaml names no ablations")
         out = ROOT / "reports" / "studies" / arguments.name
+        base = out / "runs" / arguments.run
         checkout = ROOT / ".study" / f"{arguments.name}-ablations"
         for ablation in arguments.ablations or known:
             values = merge(with_preset(arguments.name, [], arguments.run), known[ablation])
             params = parse_params(values, f"{ablation} of presets/{arguments.name}.yaml")
-            items = [entry.folder.parts[-3] for entry in dense(params, checkout)]
-            targets = [f"train_dense@{item}" for item in items]
+            kept = base_of(params, checkout, base)
+            targets = [f"train_dense@{entry.folder.parts[-3]}" for entry in dense(params, checkout)]
             work(checkout, values, params.data, arguments.data, arguments.jobs, targets)
             said = {"ablation": ablation, "changes": "; ".join(described(known[ablation]))}
-            rows = [said | row for row in compared(params, checkout, out / "runs" / arguments.run)]
+            rows = [said | row for row in compared(params, checkout, base, kept)]
             keep(out / FILE, rows, list(known))
         judge(parse_params(with_preset(arguments.name, []), arguments.name), out)
     except UserError as error:
@@ -72,30 +79,40 @@ def described(changes: Mapping[str, Any], path: str = "") -> Iterator[str]:
             yield f"{path}{name} = {value}"
 
 
-def compared(params: Params, checkout: Path, run: Path) -> Iterator[dict[str, Any]]:
-    """The dense networks in the checkout against those of a run that is kept, on its headline split."""
-    split, labels, answers = load_answers(run)
+def base_of(params: Params, checkout: Path, run: Path) -> dict[str, Array]:
+    """Of each dense network of a run that is kept what it got right, by the name of the network. UserError where the
+    run is not there or has it not."""
+    _, labels, answers = load_answers(run)
     kept = {(answer.configuration, answer.seed): answer.predictions == labels for answer in answers}
+    for entry in dense(params, checkout):
+        if (entry.configuration, entry.seed) not in kept:
+            raise UserError(f"{run}: it has no {entry.name}; make that run first")
+    return {entry.name: kept[entry.configuration, entry.seed] for entry in dense(params, checkout)}
+
+
+def compared(params: Params, checkout: Path, run: Path, kept: Mapping[str, Array]) -> Iterator[dict[str, Any]]:
+    """The dense networks in the checkout against what those of the run got right, on its headline split."""
+    split, labels, _ = load_answers(run)
     classes = len(read_json(run / "statistics.json")["labels"])
     settings = params.evaluate
     for entry in dense(params, checkout):
-        key = entry.configuration, entry.seed
-        if key not in kept:
-            raise UserError(f"{run}: it has no {entry.name}; make that run first")
         right = read_model(entry, {split: len(labels)}, classes).predictions[split] == labels
         rules = settings.bootstrap, settings.confidence, settings.margin
-        found = asdict(compare(right[None], kept[key][None], *rules, generator("comparisons", settings.seed)))
+        found = asdict(compare(right[None], kept[entry.name][None], *rules, generator("comparisons", settings.seed)))
         place = {"attention": entry.configuration.attention, "variant": entry.configuration.variant}
         named = place | {"seed": entry.seed, "split": split, "accuracy": round(float(right.mean()), 6)}
         yield named | {name: round(found[name], 6) for name in NUMBERS}
 
 
 def keep(path: Path, rows: list[dict[str, Any]], order: list[str]) -> None:
-    """Add rows to a table, in place of those there of the same networks; ablations in the order of the preset."""
+    """Add rows to a table, in place of those there of the same networks; ablations in the order of the preset, those
+    that it no longer has not at all."""
     frame = pd.DataFrame(rows)
     if path.exists():
         frame = pd.concat([pd.read_csv(path, keep_default_na=False), frame]).drop_duplicates(KEYS, keep="last")
-    frame = frame.sort_values(KEYS, key=lambda column: column.map(order.index) if column.name == KEYS[0] else column)
+    frame = frame[frame["ablation"].isin(order)].sort_values(
+        KEYS, key=lambda column: column.map(order.index) if column.name == KEYS[0] else column
+    )
     write_text(path, frame.to_csv(index=False, lineterminator="\n"))
 
 

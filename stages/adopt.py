@@ -96,13 +96,19 @@ def _batches(split: Split, params: Params) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def encoder_of(teacher: Pretrained, tokenizer: Tokenizer) -> Encoder:
-    """The teacher's encoder, reading our tokens. UserError where it does not know them."""
+    """The teacher's encoder, reading our tokens. UserError where it is no BERT, or does not know them."""
     own, bert = teacher.tokenizer, teacher.model.base_model.eval()
+    if bert.config.model_type != "bert":
+        raise UserError(
+            f"teacher.pretrained is of the type {bert.config.model_type!r}; a student can begin with a bert only"
+        )
     names = [own.pad_token, own.unk_token, own.sep_token][:FIRST_PIECE]
     for piece, continues in zip(tokenizer.pieces, tokenizer.continues, strict=True):
         names.append(("##" if continues else "") + piece.decode("utf-8", "replace"))
     words = torch.tensor(own.convert_tokens_to_ids(names))
-    unknown = (words[FIRST_PIECE:] == own.unk_token_id).float().mean().item() if len(names) > FIRST_PIECE else 1.0
+    # Single bytes of letters beyond ASCII are pieces of ours, but of no vocabulary of words.
+    text = torch.tensor([piece.decode("utf-8", "ignore").encode() == piece for piece in tokenizer.pieces])
+    unknown = (words[FIRST_PIECE:] == own.unk_token_id)[text].float().mean().item() if len(text) else 1.0
     if unknown > MISSING:
         raise UserError(
             f"teacher.pretrained does not know {100 * unknown:.0f} % of the tokens; a student that begins with it "

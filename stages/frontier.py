@@ -44,7 +44,8 @@ def main() -> None:
         raise SystemExit(f"frontier: {error}") from None
     frame = pd.concat([pd.DataFrame(rows, columns=COLUMNS), published()], ignore_index=True)
     write_text(FILE, frame.to_csv(index=False, lineterminator="\n"))
-    write_page(frame, compared(STUDIES), absent, FILE.with_suffix(".md"))
+    ablated = [study.name for study, _ in on_sst2(STUDIES) if (study / "ablations.csv").exists()]
+    write_page(frame, compared(STUDIES), ablated, absent, FILE.with_suffix(".md"))
     print(f"{len(frame)} models: {FILE.with_suffix('.md')}")
 
 

@@ -36,7 +36,7 @@ def main() -> None:
         params = parse_params(with_preset(name, arguments.set), f"presets/{name}.yaml over params.yaml")
         if params.runtime.processes > 1:
             raise UserError("an encoder is pretrained by one process: runtime.processes = 1")
-        pin(params.runtime)
+        pin(params.runtime, pretrained=True)
         pretrain(params, arguments.data, arguments.out)
     except UserError as error:
         raise SystemExit(f"pretrain: {error}") from None

@@ -52,8 +52,9 @@ def release(name: str, model: str, study: str | None, run: str | None, unlabelle
         sha256=load(file).sha256,
         unlabelled=unlabelled,
     )
+    page = card(ticket)
     write_bytes(out / f"{name}.safetensors", file.read_bytes())
-    write_text(out / f"{name}.md", card(ticket))
+    write_text(out / f"{name}.md", page)
     print(f"{out / name}.safetensors, {ticket.bits['total'] / 1e6:.2f} Mbit, and its card {name}.md")
 
 

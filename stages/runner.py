@@ -12,12 +12,15 @@ from integer_tickets.blocks import Runtime
 from integer_tickets.errors import UserError
 
 
-def pin(runtime: Runtime) -> None:
+def pin(runtime: Runtime, *, pretrained: bool) -> None:
     """Fix threads and instruction set; to be called before NumPy and PyTorch are loaded, since they read it then.
 
-    UserError where this machine or environment cannot give the bits that the parameters promise.
+    pretrained: whether models of Hugging Face take part, whose package others can do without. UserError where this
+    machine or environment cannot give the bits that the parameters promise.
     """
     for name, expected in runtime.versions.items():
+        if name == "transformers" and not pretrained:
+            continue
         try:
             found = version(name).partition("+")[0]  # a build for some GPU is the same version
         except PackageNotFoundError:

@@ -108,7 +108,7 @@ def pinned(measure: Callable[[Params, Corpus], Rows], study: Study | None) -> Ro
     rows: Rows = []
     for params, folder in [(load_params(), None), *([(study[0], Path(study[0].data.folder))] if study else [])]:
         before = dict(os.environ)
-        pin(params.runtime)
+        pin(params.runtime, pretrained=False)
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
             rows += pool.submit(measured, measure, folder).result()
         os.environ.clear()

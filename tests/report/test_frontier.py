@@ -62,7 +62,8 @@ def test_the_page_holds_every_row_and_the_same_bytes(studies, tmp_path):
     frame = pd.concat([pd.DataFrame([*tickets(studies), row], columns=COLUMNS), published()], ignore_index=True)
     content = []
     for place in ("first", "second"):
-        write_page(frame, compared(studies), {"fastText": "not installed"}, tmp_path / place / "frontier.md")
+        path = tmp_path / place / "frontier.md"
+        write_page(frame, compared(studies), ["parts"], {"fastText": "not installed"}, path)
         content.append([path.read_bytes() for path in sorted((tmp_path / place).rglob("*.*"))])
     assert content[0] == content[1] and len(content[0]) == 3
     text = (tmp_path / "first" / "frontier.md").read_text()
@@ -81,6 +82,7 @@ def test_the_page_holds_every_row_and_the_same_bytes(studies, tmp_path):
     assert lines["inhibitor int8 dense against inhibitor dense"].endswith("| -0.50 | no |")
     assert lines["inhibitor-int4 ticket level 1 against inhibitor int4 ticket level 1"].endswith("| -0.50 | yes |")
     assert "inhibitor ticket level 1 against inhibitor dense" not in lines
+    assert "what else was tried: [parts](studies/parts/report.md#ablations)." in text
 
 
 def test_the_route_says_where_students_begin_and_who_teaches_them():

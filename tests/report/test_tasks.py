@@ -51,8 +51,11 @@ def test_what_a_study_lacks_is_named(tmp_path):
 def test_studies_are_read_with_their_corpus(tmp_path):
     (tmp_path / "one" / "runs" / "int4").mkdir(parents=True)
     (tmp_path / "one" / "runs" / "int4" / "params.yaml").write_text(yaml.safe_dump({"data": {"name": "mrpc"}}))
-    summary("f1", 0.8, 0.7).to_csv(tmp_path / "one" / "summary.csv", index=False)
+    both = pd.concat([summary("f1", 0.8, 0.7), summary("accuracy", 0.75, 0.65)])
+    both.to_csv(tmp_path / "one" / "summary.csv", index=False)
     ((name, corpus, frame),) = summaries(tmp_path)
     assert (name, corpus) == ("one", "mrpc")
     page([(name, corpus, frame)], tmp_path / "tasks.md")
-    assert "| 0.800 | 0.700 |" in (tmp_path / "tasks.md").read_text()
+    text = (tmp_path / "tasks.md").read_text()
+    assert "## MRPC, F1" in text and "| 0.800 | 0.700 |" in text
+    assert "## MRPC, accuracy" in text and "| 75.00 | 65.00 |" in text

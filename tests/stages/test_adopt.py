@@ -21,7 +21,7 @@ from integer_tickets.integer import artefact
 from integer_tickets.params import load_params, merge, parse_params
 from integer_tickets.report.study import Study
 from integer_tickets.report.tickets import lessons
-from integer_tickets.training import pretrained
+from integer_tickets.training import loop, pretrained
 from integer_tickets.training.state import load_model
 from stages import adopt, quantize, train_dense
 from tests.stages.conftest import SMALL, run_lessons, run_stage, write_params
@@ -104,12 +104,10 @@ def test_the_report_says_what_students_begin_with(adopted):
     row = pd.Series({"stage": "train_dense", "variant": "float"})
     assert study.epochs(row) == 3 + study.params.train.epochs
     assert study.epochs(pd.Series({"stage": "adopt", "variant": ""})) == 3
-    assert (
-        "with softmax attention in 2 epochs, their attention replaced, the Inhibitor's fitted to what softmax" in said
-    )
+    assert "with softmax attention in 2 epochs, the Inhibitor put in place of their attention, fitted to what" in said
     at_once = study.params.adopt.model_copy(update={"before": 0, "fit": 0})
     said = lessons(replace(study, params=study.params.model_copy(update={"adopt": at_once})))
-    assert "Students begin with weights of bert, their attention replaced and then drawn" in said
+    assert "Students begin with weights of bert, the Inhibitor put in place of their attention and then drawn" in said
 
 
 def test_alignment_gives_the_same_bytes_again(adopted, monkeypatch):
@@ -117,6 +115,19 @@ def test_alignment_gives_the_same_bytes_again(adopted, monkeypatch):
     folder = Path("artifacts/adopted/inhibitor")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     shutil.rmtree(".work/adopt", ignore_errors=True)
+    run_stage(adopt, "--attention", "inhibitor")
+    assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("saves", [1, 3], ids=["before", "after"])  # epochs: two before the fit, one after it
+def test_a_killed_alignment_ends_with_the_same_bytes(adopted, monkeypatch, killed_after, saves):
+    monkeypatch.chdir(adopted)
+    folder = Path("artifacts/adopted/inhibitor")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    shutil.rmtree(folder)
+    with killed_after(loop, saves):
+        run_stage(adopt, "--attention", "inhibitor")
+    assert not folder.exists()
     run_stage(adopt, "--attention", "inhibitor")
     assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -146,4 +157,7 @@ def test_an_encoder_that_reads_otherwise_is_refused(adopted, monkeypatch):
     tokenizer = preparation.prepare(parse_params(own))[1].tokenizer
     found = pretrained.load("artifacts/teacher/encoder", 2, 0, "cpu")
     with pytest.raises(UserError, match=r"reads by its vocabulary: tokenizer.kind = pretrained"):
+        adopt.encoder_of(found, tokenizer)
+    found.model.config.model_type = "roberta"
+    with pytest.raises(UserError, match=r"of the type 'roberta'; a student can begin with a bert only"):
         adopt.encoder_of(found, tokenizer)

@@ -1,6 +1,8 @@
 """A pretrained teacher: fine-tuned by its own tokenizer, the same after it was killed, kept without its origin."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -57,7 +59,7 @@ def test_a_teacher_learns_and_goes_on_where_it_was_killed(folder, tmp_path, kill
     ]
 
 
-def test_pairs_are_two_segments_and_long_texts_end(folder):
+def test_pairs_have_an_end_between_them_and_long_texts_end(folder):
     own = pretrained.load(str(folder), 2, 0, "cpu")
     split = own.encode([("good film", "bad film"), ("very " * 40, "bad")], np.zeros(2, np.int64), 12)
     assert split.lengths.tolist() == [7, 12]
@@ -66,3 +68,39 @@ def test_pairs_are_two_segments_and_long_texts_end(folder):
 def test_a_model_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UserError, match=r"teacher\.pretrained = .*: no such model on the hub or in a folder"):
         pretrained.load(str(tmp_path / "nowhere"), 2, 0, "cpu")
+
+
+def test_weights_that_are_damaged_or_would_be_unpickled_are_refused(folder, tmp_path):
+    own = shutil.copytree(folder, tmp_path / "own")
+    weights = own / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(UserError, match=r"no such model on the hub or in a folder \("):
+        pretrained.load(str(own), 2, 0, "cpu")
+    weights.unlink()
+    torch.save({}, own / "pytorch_model.bin")
+    with pytest.raises(UserError, match=r"no such model on the hub or in a folder \(.*safetensors"):
+        pretrained.load(str(own), 2, 0, "cpu")
+
+
+def test_a_revision_of_the_hub_is_asked_for(folder, monkeypatch):
+    asked = []
+    library = huggingface.transformers()
+    for name in ("AutoTokenizer", "AutoModelForSequenceClassification"):
+        whole = getattr(library, name).from_pretrained
+
+        def of_folder(place, whole=whole, **given):
+            asked.append((place, given["revision"]))
+            return whole(folder, **given | {"revision": "main"})
+
+        monkeypatch.setattr(getattr(library, name), "from_pretrained", of_folder)
+    pretrained.load("makers/encoder@v2", 2, 0, "cpu")
+    pretrained.load("makers/encoder", 2, 0, "cpu")
+    assert asked == [("makers/encoder", "v2")] * 2 + [("makers/encoder", "main")] * 2
+
+
+def test_a_parameter_without_a_gradient_is_kept_too(folder, tmp_path):
+    own = pretrained.load(str(folder), 2, 0, "cpu")
+    own.model.register_parameter("idle", torch.nn.Parameter(torch.ones(3)))
+    splits = own.encode(TEXTS[:48], LABELS[:48], 16), own.encode(TEXTS[48:], LABELS[48:], 16)
+    pretrained.fine_tune(own, *splits, replace(SCHEDULE, epochs=1), tmp_path)
+    assert own.model.idle.tolist() == [1.0] * 3

@@ -47,7 +47,7 @@ def variations(texts: Sequence[Text], count: int, random: np.random.Generator) -
     """`count` texts, each made from one of `texts` by chance; of a pair both are changed."""
     if count == 0:
         return
-    words = np.array([word for text in texts for part in _parts(text) for word in part.split()])
+    words = [word for text in texts for part in _parts(text) for word in part.split()]
     for index in random.integers(0, len(texts), count):
         parts = tuple(_varied(part.split(), words, random) for part in _parts(texts[index]))
         yield parts[0] if len(parts) == 1 else (parts[0], parts[1])
@@ -57,7 +57,7 @@ def _parts(text: Text) -> tuple[str, ...]:
     return (text,) if isinstance(text, str) else text
 
 
-def _varied(words: list[str], drawn_from: np.ndarray, random: np.random.Generator) -> str:
+def _varied(words: list[str], drawn_from: Sequence[str], random: np.random.Generator) -> str:
     if len(words) < 2:
         return " ".join(words)
     if random.random() < WINDOW:
@@ -66,7 +66,7 @@ def _varied(words: list[str], drawn_from: np.ndarray, random: np.random.Generato
         return " ".join(words[start : start + size])
     chance, other = random.random(len(words)), random.integers(0, len(drawn_from), len(words))
     kept = [
-        str(drawn_from[j]) if c < DROPPED + REPLACED else word
+        drawn_from[j] if c < DROPPED + REPLACED else word
         for word, c, j in zip(words, chance, other, strict=True)
         if c >= DROPPED
     ]

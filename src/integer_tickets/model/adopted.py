@@ -68,10 +68,6 @@ def taken(layers: int, encoder: Encoder) -> list[int]:
 def check(model: Transformer, bert: Any) -> None:
     """UserError where the student is not made as its encoder is."""
     config = bert.config
-    if config.model_type != "bert":
-        raise UserError(
-            f"teacher.pretrained is of the type {config.model_type!r}; a student can begin with a bert only"
-        )
     for name, own, theirs in (
         ("width", model.width, config.hidden_size),
         ("heads", model.heads, config.num_attention_heads),
@@ -82,6 +78,12 @@ def check(model: Transformer, bert: Any) -> None:
     if len(model.layers) > config.num_hidden_layers:
         raise UserError(
             f"model.layers = {len(model.layers)}, but teacher.pretrained has only {config.num_hidden_layers}"
+        )
+    places = config.max_position_embeddings - 2
+    if len(model.positions.weight) > places:
+        raise UserError(
+            f"tokenizer.positions = {len(model.positions.weight)}, but teacher.pretrained has {places} beside those of "
+            "a sentence's ends"
         )
     if next(model.blocks()).attention_bypass is None:
         raise UserError("model.post_norm = false, but teacher.pretrained normalizes after each addition")
@@ -101,10 +103,6 @@ def adopt(
     places = theirs["embeddings.position_embeddings.weight"][1 : len(own["positions.weight"]) + 1]
     own["tokens.weight"] = _centred(words, 1)
     own["positions.weight"] = _centred(places + theirs["embeddings.token_type_embeddings.weight"][0], 1)
-    if len(places) < len(model.positions.weight):
-        raise UserError(
-            f"tokenizer.positions = {len(model.positions.weight)}, but teacher.pretrained has {len(places)}"
-        )
     norm = "embeddings.LayerNorm"
     for i, chosen in enumerate(taken(len(model.layers), encoder)):
         at, to = f"encoder.layer.{chosen}.", f"layers.{i}."

@@ -1,6 +1,6 @@
 """The page that sets tickets of SST-2 beside what others reach with as many bits."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -61,8 +61,8 @@ accuracy with as few bits. fastText gives other numbers when it is run again, by
 
 AIMS = """The most accurate Inhibitor ticket within each size, of those with as many seeds as a bar asks for (3, for the
 largest 1), and above it a better one that has fewer. It is found by looking at validation, which flatters it a little.
-Bars and goals were set before any ticket was found. Seeds of students that begin with an encoder's weights differ in
-the order of the texts alone.
+Bars and goals were set before any ticket was found. Seeds of students that begin with an encoder's weights differ,
+within a run, in the order of the texts alone.
 """
 BESIDE = """Of students that begin with the weights of an encoder: Inhibitor attention should be at most 1.0 points
 below softmax under the same recipe and bits; an integer network at most 0.5 below its float parent, and one found in
@@ -86,16 +86,21 @@ def published() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def write_page(rows: pd.DataFrame, compared: pd.DataFrame, absent: Mapping[str, str], path: Path) -> None:
+def write_page(
+    rows: pd.DataFrame, compared: pd.DataFrame, ablated: Iterable[str], absent: Mapping[str, str], path: Path
+) -> None:
     """The page, and its figure beside it; rows as in COLUMNS, kind `ticket`, `measured` or `published`.
 
-    compared: rows of comparisons.csv of studies whose students begin with the weights of an encoder.
+    compared: rows of comparisons.csv of studies whose students begin with the weights of an encoder. ablated: the
+    studies that have ablations.
     """
     own = rows[rows["kind"] != "published"]
     marked = rows.assign(front=front(own).reindex(rows.index, fill_value=False)).sort_values("bits", kind="stable")
     parts = [INTRODUCTION, "![Accuracy against bits](frontier.svg)\n", _table(marked).markdown()]
     parts += [f"\nAbsent: {name} ({why})." for name, why in absent.items()]
     parts += ["\n## What was aimed at\n", AIMS, _bars(rows[rows["kind"] == "ticket"]).markdown()]
+    tried = [f"[{study}](studies/{study}/report.md#ablations)" for study in ablated]
+    parts += ["", f"What each part of a recipe gives, and what else was tried: {', '.join(tried)}."] if tried else []
     conditions = _conditions(compared)
     parts += ["", BESIDE, conditions.markdown()] if conditions.rows else []
     write_text(path, "\n".join(parts) + "\n")

@@ -32,7 +32,8 @@ TASKS = (
     Task("imdb", "IMDB", bar=0.90),
     Task("agnews", "AG News", bar=0.01, over=True),
     Task("trec", "TREC"),
-    Task("mrpc", "MRPC", "f1"),
+    Task("mrpc", "MRPC, F1", "f1"),
+    Task("mrpc", "MRPC, accuracy"),
     Task("cola", "CoLA", "matthews"),
     Task("rte", "RTE"),
 )

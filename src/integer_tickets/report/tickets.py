@@ -89,8 +89,9 @@ def lessons(study: Study) -> str:
 
 
 def _drawn(own: Adopt) -> str:
-    fitted = f", the Inhibitor's fitted to what softmax gathered on {own.fit} batches" if own.fit else ""
-    replaced, epochs = f"their attention replaced{fitted}", count(own.epochs, "epoch")
+    fitted = f", fitted to what softmax gathered on {own.fit} batches" if own.fit else ""
+    of = " (but for those that keep softmax)" if "softmax" in own.attentions else ""
+    replaced, epochs = f"the Inhibitor put in place of their attention{of}{fitted}", count(own.epochs, "epoch")
     to = "drawn to the teacher's hidden states and labels"
     if own.before:
         return f"{to} with softmax attention in {count(own.before, 'epoch')}, {replaced}, and drawn again in {epochs}"

@@ -122,8 +122,9 @@ def fit(
 
 
 def _state(named: Mapping[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer, step: int) -> State:
-    first, second = (
-        _copies({name: optimizer.state[p][part] for name, p in named.items()}) for part in ("exp_avg", "exp_avg_sq")
+    first, second = (  # zeros for what has no part in the loss
+        _copies({name: optimizer.state[p].get(part, torch.zeros_like(p)) for name, p in named.items()})
+        for part in ("exp_avg", "exp_avg_sq")
     )
     return State(step, _copies({name: p.detach() for name, p in named.items()}), first, second)
 

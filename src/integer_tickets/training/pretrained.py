@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch.nn import functional as F
 from tqdm import tqdm
 
@@ -16,20 +17,25 @@ from integer_tickets.training.loop import Result, Schedule, gathered, scored
 
 
 def load(name: str, classes: int, seed: int, device: str) -> Pretrained:
-    """The model of a hub id or a local folder; a head of its own is drawn from the seed unless it has one that fits.
+    """The model of a local folder, or of a hub id or ID@REVISION; a head is drawn from the seed unless it has one that
+    fits. Weights are read from safetensors alone.
 
-    Raises UserError where transformers is missing or there is no such model.
+    Raises UserError where transformers is missing, or there is no such model, or none that can be a teacher.
     """
     library = transformers()
     torch.manual_seed(seed_for("teacher", seed))
+    place, _, revision = (name, "", "") if Path(name).is_dir() else name.partition("@")
+    at = {"revision": revision or "main"}
     try:
-        tokenizer = library.AutoTokenizer.from_pretrained(name)
+        tokenizer = library.AutoTokenizer.from_pretrained(place, **at)
         model = library.AutoModelForSequenceClassification.from_pretrained(
-            name, num_labels=classes, ignore_mismatched_sizes=True, dtype=torch.float32
+            place, num_labels=classes, ignore_mismatched_sizes=True, dtype=torch.float32, use_safetensors=True, **at
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         said = " ".join(str(error).split())[:200]
         raise UserError(f"teacher.pretrained = {name!r}: no such model on the hub or in a folder ({said})") from None
+    if tokenizer.pad_token_id is None:
+        raise UserError(f"teacher.pretrained = {name!r}: its tokenizer has no token for padding")
     return Pretrained(model.to(device), tokenizer)
 
 
