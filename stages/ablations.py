@@ -82,6 +82,8 @@ def described(changes: Mapping[str, Any], path: str = "") -> Iterator[str]:
 def base_of(params: Params, checkout: Path, run: Path) -> dict[str, Array]:
     """Of each dense network of a run that is kept what it got right, by the name of the network. UserError where the
     run is not there or has it not."""
+    if not run.exists():
+        raise UserError(f"{run}: no such run of the study; make it first")
     _, labels, answers = load_answers(run)
     kept = {(answer.configuration, answer.seed): answer.predictions == labels for answer in answers}
     for entry in dense(params, checkout):

@@ -82,7 +82,7 @@ def test_a_part_of_a_study_is_gone_on_with_in_a_clone_that_pulled_it(project, tm
     other = made.python("stages.ablations", "parts", "--run", "inhibitor_0", "less", check=False)
     assert other.returncode == 1 and "less: the ablations of presets/parts.yaml are fewer" in other.stderr
     other = made.python("stages.ablations", "parts", "--run", "inhibitor_1", check=False)
-    assert other.returncode == 1 and "inhibitor_1: not the answers of a run" in other.stderr
+    assert other.returncode == 1 and "inhibitor_1: no such run of the study" in other.stderr
     assert not (made.root / ".study" / "parts-ablations").exists()  # said before anything is trained
     made.python("stages.ablations", "parts", "--run", "inhibitor_0")
     table = (runs.parent / "ablations.csv").read_text()
