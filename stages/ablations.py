@@ -8,7 +8,7 @@ import argparse
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from integer_tickets.errors import UserError
 from integer_tickets.evaluation.answers import load_answers
-from integer_tickets.evaluation.collect import Entry, expected, read_model
+from integer_tickets.evaluation.collect import Configuration, Entry, expected, read_model
 from integer_tickets.evaluation.statistics import compare
 from integer_tickets.files import read_json, write_text
 from integer_tickets.params import Params, merge, parse_params
@@ -25,8 +25,6 @@ from stages.judge import judge
 from stages.presets import ROOT, read_preset, with_preset
 from stages.run import JOBS
 from stages.study import work
-
-Array = NDArray[np.bool_]
 
 FILE = "ablations.csv"
 KEYS = ["ablation", "attention", "variant", "seed"]
@@ -43,26 +41,36 @@ def main() -> None:
     arguments = parser.parse_intermixed_args()
     try:
         known = read_preset(arguments.name).ablations
+        if not known:
+            raise UserError(f"presets/{arguments.name}.yaml names no ablations")
         for ablation in arguments.ablations or known:
             if ablation not in known:
                 raise UserError(f"{ablation}: the ablations of presets/{arguments.name}.yaml are {', '.join(known)}")
-        if not known:
-            raise UserError(f"presets/{arguments.name}.yaml names no ablations")
         out = ROOT / "reports" / "studies" / arguments.name
-        base = out / "runs" / arguments.run
+        run = out / "runs" / arguments.run
         checkout = ROOT / ".study" / f"{arguments.name}-ablations"
         for ablation in arguments.ablations or known:
             values = merge(with_preset(arguments.name, [], arguments.run), known[ablation])
             params = parse_params(values, f"{ablation} of presets/{arguments.name}.yaml")
-            kept = base_of(params, checkout, base)
+            base = base_of(params, checkout, run)
             targets = [f"train_dense@{entry.folder.parts[-3]}" for entry in dense(params, checkout)]
             work(checkout, values, params.data, arguments.data, arguments.jobs, targets)
             said = {"ablation": ablation, "changes": "; ".join(described(known[ablation]))}
-            rows = [said | row for row in compared(params, checkout, base, kept)]
+            rows = [said | row for row in compared(params, checkout, base)]
             keep(out / FILE, rows, list(known))
         judge(parse_params(with_preset(arguments.name, []), arguments.name), out)
     except UserError as error:
         raise SystemExit(f"ablations: {error}") from None
+
+
+class Base(NamedTuple):
+    """A run that is kept: its headline split, the labels there (rows,), how many classes, and what each network got
+    right (rows,), by configuration and seed."""
+
+    split: str
+    labels: NDArray[np.int64]
+    classes: int
+    kept: dict[tuple[Configuration, int], NDArray[np.bool_]]
 
 
 def dense(params: Params, checkout: Path) -> list[Entry]:
@@ -79,28 +87,27 @@ def described(changes: Mapping[str, Any], path: str = "") -> Iterator[str]:
             yield f"{path}{name} = {value}"
 
 
-def base_of(params: Params, checkout: Path, run: Path) -> dict[str, Array]:
-    """Of each dense network of a run that is kept what it got right, by the name of the network. UserError where the
-    run is not there or has it not."""
+def base_of(params: Params, checkout: Path, run: Path) -> Base:
+    """UserError where the run is not there or lacks one of the dense networks."""
     if not run.exists():
         raise UserError(f"{run}: no such run of the study; make it first")
-    _, labels, answers = load_answers(run)
+    split, labels, answers = load_answers(run)
     kept = {(answer.configuration, answer.seed): answer.predictions == labels for answer in answers}
     for entry in dense(params, checkout):
         if (entry.configuration, entry.seed) not in kept:
             raise UserError(f"{run}: it has no {entry.name}; make that run first")
-    return {entry.name: kept[entry.configuration, entry.seed] for entry in dense(params, checkout)}
+    return Base(split, labels, len(read_json(run / "statistics.json")["labels"]), kept)
 
 
-def compared(params: Params, checkout: Path, run: Path, kept: Mapping[str, Array]) -> Iterator[dict[str, Any]]:
-    """The dense networks in the checkout against what those of the run got right, on its headline split."""
-    split, labels, _ = load_answers(run)
-    classes = len(read_json(run / "statistics.json")["labels"])
+def compared(params: Params, checkout: Path, base: Base) -> Iterator[dict[str, Any]]:
+    """The dense networks in the checkout against those of the run, on its headline split."""
+    split, labels, classes, kept = base
     settings = params.evaluate
     for entry in dense(params, checkout):
         right = read_model(entry, {split: len(labels)}, classes).predictions[split] == labels
         rules = settings.bootstrap, settings.confidence, settings.margin
-        found = asdict(compare(right[None], kept[entry.name][None], *rules, generator("comparisons", settings.seed)))
+        before = kept[entry.configuration, entry.seed]
+        found = asdict(compare(right[None], before[None], *rules, generator("comparisons", settings.seed)))
         place = {"attention": entry.configuration.attention, "variant": entry.configuration.variant}
         named = place | {"seed": entry.seed, "split": split, "accuracy": round(float(right.mean()), 6)}
         yield named | {name: round(found[name], 6) for name in NUMBERS}
