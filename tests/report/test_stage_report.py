@@ -8,10 +8,11 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from integer_tickets.errors import UserError
 from integer_tickets.params import load_params
-from integer_tickets.report import markdown, ticket_figures
+from integer_tickets.report import figures, markdown, ticket_figures
 from integer_tickets.report.generalization import FEWEST, networks
 from integer_tickets.report.study import read_study
 from stages import report, show
@@ -208,6 +209,20 @@ def test_steps_that_one_attention_alone_is_rewound_to():
     panel, *others = ticket_figures.rewind_steps(study).axes
     assert panel.get_title(loc="left") == "inhibitor" and not others
     assert panel.lines[0].get_xydata().tolist() == [[0, 2], [9, 1]]
+
+
+@pytest.mark.parametrize(("mean", "height"), [(0.814, (81.0, 90)), (0.85, (82, 90)), (0.7, (82, 90))])
+def test_a_bag_of_words_is_within_the_figure_unless_it_is_far(mean, height):
+    axes = Figure().subplots()
+    axes.set_ylim(82, 90)
+    study = SimpleNamespace(
+        accuracy=lambda **_: {"mean": mean},
+        split="validation",
+        params=SimpleNamespace(evaluate=SimpleNamespace(confidence=0.95)),
+    )
+    figures.finish(axes.figure, {("inhibitor", "int4"): axes}, study, "density")
+    assert axes.get_ylim() == pytest.approx(height)
+    assert axes.get_title(loc="right") == ("bag of words: 70.0 %, far below" if mean == 0.7 else "")
 
 
 def test_zeros_of_pruning_and_of_rounding_stand_apart(reported):

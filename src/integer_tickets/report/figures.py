@@ -152,6 +152,7 @@ def finish(figure: Figure, of_ladders: dict[tuple[str, str], Axes], study: Study
     for axes in panels:
         if near:
             axes.axhline(value, color=GREY, linewidth=1, linestyle=(0, (6, 3)), label="bag of words")
+            axes.set_ylim(min(low, value - room / 5), max(high, value + room / 5))  # fixed before, in some figures
         else:  # a far line would squeeze all others together
             side = "below" if value < low else "above"
             axes.set_title(f"bag of words: {value:.1f} %, far {side}", loc="right", fontsize=8, color=GREY)
