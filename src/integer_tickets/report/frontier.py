@@ -183,10 +183,12 @@ def _points(axes: Axes, rows: pd.DataFrame, label: str, marker: str, colour: str
     x, y = (rows["bits"] / MEGABIT).tolist(), (100 * rows["accuracy"]).tolist()
     axes.scatter(x, y, marker=marker, color=colour, s=28, label=label, zorder=2)
     for name, at, height in zip(rows["name"], x, y, strict=True) if slant is not None else ():
-        # On the left where another point would be under the name.
-        taken = not slant and any(at < o < 1.8 * at and abs(height - its) < 0.5 for o, its in zip(x, y, strict=True))
+        # On the left where another point would be under the name, and away from the names of points nearly as high.
+        others = [(o, its) for o, its in zip(x, y, strict=True) if at / 1.8 < o < 1.8 * at and abs(height - its) < 0.5]
+        taken = not slant and any(o > at for o, _ in others)
+        rise = 0 if slant else 4 * (any(its < height for _, its in others) - any(its > height for _, its in others))
         short = name.replace(" words and pairs", "").replace(" quantized,", "").removesuffix(", logistic regression")
         axes.annotate(
-            short, (at, height), (-5 if taken else 5, -3), textcoords="offset points",
+            short, (at, height), (-5 if taken else 5, rise - 3), textcoords="offset points",
             ha="right" if taken else "left", rotation=slant, rotation_mode="anchor", fontsize=6.5, color=colour,
         )  # fmt: skip
