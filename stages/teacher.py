@@ -27,7 +27,8 @@ def main() -> None:
     params = load_params()
     prepare_torch(params)
     own = params.teacher
-    shared = [params.model.biases, params.model.places, params.model.post_norm, params.tokenizer.positions]
+    reads = [params.tokenizer.positions, params.tokenizer.truncation_side]
+    shared = [params.model.biases, params.model.places, params.model.post_norm, *reads]
     chosen = [training_runtime(params), shared, *(part.model_dump(mode="json") for part in (own, params.train))]
     work = work_folder("teacher", "teacher", chosen, [DATA, *_files(own.pretrained)])
     schedule = ladder_schedule(params, own.seed)
@@ -71,7 +72,8 @@ def _fine_tuned(params: Params, corpus: Corpus, schedule: Schedule, work: Path) 
         if len(frame):
             known = corpus.splits[name].labels if name in corpus.splits else np.full(len(frame), -1)
             labels = np.asarray(known, np.int64)
-            splits[name] = own.encode(texts_of(frame), labels, params.tokenizer.positions)
+            reads = params.tokenizer.positions, params.tokenizer.truncation_side
+            splits[name] = own.encode(texts_of(frame), labels, *reads)
     result = pretrained.fine_tune(own, splits["train"], splits["selection"], schedule, work / "run")
     says = {name: torch.from_numpy(pretrained.predict(own, split, schedule.autocast)) for name, split in splits.items()}
     own.save(work / "out" / "encoder")

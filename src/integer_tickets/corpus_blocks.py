@@ -46,6 +46,7 @@ class Tokenizer(Block):
     vocabulary: str = Field(pattern=r"^[^/\\]*$")
     size: int = Field(ge=8, le=65536)
     positions: int = Field(ge=1, le=255)
+    truncation_side: Literal["right", "left"]
 
     @model_validator(mode="after")
     def named(self) -> "Tokenizer":

@@ -27,7 +27,7 @@ from integer_tickets.integer.artefact import load, serialize
 from integer_tickets.integer.conformance import KIT, TICKET
 from integer_tickets.integer.network import Table, roles
 from integer_tickets.integer.rounding import half
-from integer_tickets.integer.tokenizer import Tokenizer
+from integer_tickets.integer.tokenizer import SIDES, Tokenizer
 from tests.integer.conftest import KINDS, SHAPES, build_network, build_tokenizer
 
 
@@ -151,6 +151,7 @@ def test_random_tickets_come_back(attention, shape, extreme):
     network = build_network(1, attention, extreme=extreme, **{**shape, "vocabulary": vocabulary})
     positions = len(network.positions.weight)
     tokenizer = build_tokenizer(len(network.tokens.weight), positions)
+    tokenizer = replace(tokenizer, truncation_side=SIDES[extreme])
     bits, words = code_bits(network, tokenizer), encode(network, tokenizer)
     assert set(bits) == {*PARTS, "total"} and 32 * len(words) <= bits["total"] + 64
     again = decode(words, network.labels)
@@ -160,7 +161,7 @@ def test_random_tickets_come_back(attention, shape, extreme):
 def test_a_hash_takes_no_bits_for_words():
     network = build_network(0)
     tokenizer = Tokenizer("hash", (), (), 60, 20)
-    assert code_bits(network, tokenizer)["tokenizer"] == pytest.approx(math.log2(3))
+    assert code_bits(network, tokenizer)["tokenizer"] == pytest.approx(1 + math.log2(3))
     assert decode(encode(network, tokenizer), network.labels)[1] == tokenizer
 
 
@@ -168,7 +169,7 @@ def test_words_that_everybody_knows_take_no_bits():
     words = tuple(word.encode() for word in vocabulary_words(100))
     tokenizer = Tokenizer("pieces", words, (False,) * len(words), 3 + len(words), 20)
     network = build_network(0, vocabulary=3 + len(words))
-    assert code_bits(network, tokenizer)["tokenizer"] == pytest.approx(math.log2(3))
+    assert code_bits(network, tokenizer)["tokenizer"] == pytest.approx(1 + math.log2(3))
     assert decode(encode(network, tokenizer), network.labels)[1] == tokenizer
     other = Tokenizer("pieces", words[::-1], tokenizer.continues, tokenizer.size, 20)
     assert code_bits(network, other)["tokenizer"] > 1000

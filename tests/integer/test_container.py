@@ -162,8 +162,8 @@ def test_tensors_taken_away_doubled_resized_and_added(file):
         (b'{"__metadata__": {"integer_tickets": "{\\"format\\": 1, \\"format\\": 1}"}}', "'format' occurs twice"),
         (b'{"__metadata__": {"integer_tickets": "' + b"[" * 100_000 + b'"}}', "description cannot be read"),
         (
-            b'{"__metadata__": {"integer_tickets": "{\\"format\\": 6}"}}',
-            "format version 6, this program reads versions 1, 2, 3, 4 and 5",
+            b'{"__metadata__": {"integer_tickets": "{\\"format\\": 7}"}}',
+            "format version 7, this program reads versions 1, 2, 3, 4, 5 and 6",
         ),
         (b'{"__metadata__": {"integer_tickets": "{\\"format\\": 1' + b"0" * 5000 + b'}"}}', "cannot be read"),
     ],

@@ -238,10 +238,11 @@ WORDS = st.sampled_from([b"the", b"ing", b"film", b"SUPERB", b"x" * 200, b"x" * 
 
 
 @pytest.mark.parametrize("kind", ["pieces", "hash"])
+@pytest.mark.parametrize("side", ["right", "left"])
 @given(st.data())
 @settings(max_examples=150)
-def test_words_of_learned_pieces_and_hashes(kind, data):
-    tokenizer = build_tokenizer()
+def test_words_of_learned_pieces_and_hashes(side, kind, data):
+    tokenizer = replace(build_tokenizer(), truncation_side=side)
     if kind == "hash":
         tokenizer = replace(tokenizer, kind="hash", pieces=(), continues=())
     network = build_network(0, vocabulary=tokenizer.size, positions=tokenizer.positions)

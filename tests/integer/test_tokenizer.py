@@ -1,5 +1,7 @@
 """Text of any kind becomes ids by the documented rules."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,18 +18,18 @@ def make(pieces=PIECES, positions=POSITIONS):
     return Tokenizer("pieces", tuple(p.removeprefix("+").encode() for p in pieces), flags, 3 + len(pieces), positions)
 
 
-TOKENIZERS = [make(), Tokenizer("hash", (), (), 50, POSITIONS)]
+TOKENIZERS = [make(), Tokenizer("hash", (), (), 50, POSITIONS), replace(make(), truncation_side="left")]
 LONG = Tokenizer("hash", (), (), 1 << 20, 255)
 ALPHABET = st.sampled_from([*"abcABC!? \té", "\udcff", "\x00", "\u2003"])
 TEXTS = st.one_of(st.binary(max_size=300), st.text(max_size=100), st.text(ALPHABET, max_size=300))
 
 
-@pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=lambda t: t.kind)
+@pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=lambda t: f"{t.kind}-{t.truncation_side}")
 @given(text=TEXTS, pair=TEXTS)
 def test_any_text_gives_1_to_positions_ids(tokenizer, text, pair):
     for ids in (tokenizer.encode(text), tokenizer.encode(text, pair)):
         assert 1 <= len(ids) <= POSITIONS and all(0 < i < tokenizer.size for i in ids)
-    fresh = Tokenizer(tokenizer.kind, tokenizer.pieces, tokenizer.continues, tokenizer.size, POSITIONS)
+    fresh = replace(tokenizer)
     assert fresh.encode(text) == tokenizer.encode(text) == tokenizer.encode(to_bytes(text))
     assert SEPARATOR not in tokenizer.encode(text)
     assert tokenizer.encode_batch([text, (text, pair)]) == [tokenizer.encode(text), tokenizer.encode(text, pair)]
@@ -54,12 +56,23 @@ def test_pairs_are_cut_as_documented(first, second):
     assert make().encode(first, second) == [*a, SEPARATOR, *b]
 
 
+@given(TEXTS, TEXTS)
+def test_the_ends_of_a_pair_are_kept(first, second):
+    a, b = (make(positions=255).encode(text) for text in (first, second))
+    while len(a) + 1 + len(b) > POSITIONS:
+        (a if len(a) > len(b) else b).pop(0)
+    assert replace(make(), truncation_side="left").encode(first, second) == [*a, SEPARATOR, *b]
+
+
 @given(TEXTS)
 def test_truncation_keeps_the_beginning(text):
     whole = LONG.encode(text)
     for positions in (1, 2, 7, 254):
         cut = Tokenizer("hash", (), (), 1 << 20, positions)
         assert cut.encode(text) == whole[:positions]
+        assert (
+            replace(cut, truncation_side="left").encode(text) == replace(LONG, positions=1000).encode(text)[-positions:]
+        )
 
 
 def test_byte_rules():
@@ -122,6 +135,7 @@ def test_lone_surrogates_and_long_lines():
     [
         (("bpe", (), (), 10, 5), "kind 'bpe', expected one of pieces, hash"),
         (("hash", (), (), 10, 0), "0 positions"),
+        (("hash", (), (), 10, 5, "both"), "truncation_side 'both', expected one of right, left"),
         (("hash", (), (), 3, 5), "more than 3 ids"),
         (("hash", (b"a",), (False,), 10, 5), "has no pieces"),
         (("pieces", (b"a",), (), 4, 5), "1 pieces, but 0 flags"),

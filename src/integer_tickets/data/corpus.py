@@ -14,7 +14,7 @@ from safetensors.numpy import save
 from integer_tickets.data.batches import Split
 from integer_tickets.errors import UserError
 from integer_tickets.files import read_json, write_bytes, write_json
-from integer_tickets.integer.layout import tokenizer_tensors, unpack_tokenizer
+from integer_tickets.integer.layout import describe_tokenizer, tokenizer_tensors, unpack_tokenizer
 from integer_tickets.integer.tokenizer import Input, Tokenizer
 
 SPLITS = ("train", "selection", "validation", "test")
@@ -55,7 +55,7 @@ def save_corpus(folder: Path, corpus: Corpus) -> None:
     """Write corpus.safetensors, tokenizer.safetensors and statistics.json (which names the classes) into `folder`."""
     save_splits(folder / CORPUS, corpus)
     tokenizer = corpus.tokenizer
-    described = {"kind": tokenizer.kind, "size": tokenizer.size, "positions": tokenizer.positions}
+    described = describe_tokenizer(tokenizer) | {"positions": tokenizer.positions}
     content = save(tokenizer_tensors(tokenizer), {"tokenizer": json.dumps(described, sort_keys=True)})
     write_bytes(folder / "tokenizer.safetensors", content)
     write_json(folder / "statistics.json", corpus.statistics)

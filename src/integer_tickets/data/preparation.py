@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,13 +44,14 @@ def prepare(params: Params) -> tuple[dict[str, DataFrame], Corpus, dict[str, Spl
         random = generator(f"shuffled {name}", data.seed)
         frames[name] = frames[name].assign(label=random.permutation(frames[name]["label"].to_numpy()))
     train = frames["train"]
-    tokenizer = learn_tokenizer(
+    learned = learn_tokenizer(
         (text for column in text_columns(train) for text in train[column]),
         wanted.kind,
         wanted.size,
         wanted.positions,
         vocabulary,
     )
+    tokenizer = replace(learned, truncation_side=wanted.truncation_side)
     splits = {name: encode(tokenizer, texts_of(frame), frame["label"]) for name, frame in frames.items()}
     known = [text for name in frames if name != "train" for text in frames[name]["text"]]
     lessons = lesson_texts(texts_of(train), source.unlabelled, params.lessons, known)

@@ -43,7 +43,7 @@ from integer_tickets.integer.network import (
     weight_range,
 )
 from integer_tickets.integer.rounding import Rule, exp_table, half, length_table
-from integer_tickets.integer.tokenizer import FIRST_PIECE, Tokenizer
+from integer_tickets.integer.tokenizer import FIRST_PIECE, SIDES, Tokenizer
 
 PARTS = ("masks", "values", "scales", "biases", "embedding", "tokenizer", "header")
 LETTERS = 256
@@ -269,7 +269,8 @@ def _same(source: Table | Linear, before: Table | Linear) -> bool:
 def _tokenizer(
     coder: Coder, source: Tokenizer | None, before: Tokenizer | None, size: int, positions: int
 ) -> Tokenizer:
-    """A fixed hash, the words of the built-in language, its pieces, or those of the prior ticket.
+    """That of the prior ticket; or a fixed hash, the words of the built-in language, or its pieces, and which side of
+    a text it truncates.
 
     Of pieces the lengths and whether they continue a word, then all letters in a row.
     """
@@ -278,11 +279,12 @@ def _tokenizer(
     kind = choice(coder, None if source is None else PRIOR if source == before else _kind(source), kinds)
     if kind == PRIOR and before is not None:
         return before
+    side = SIDES[choice(coder, None if source is None else SIDES.index(source.truncation_side), len(SIDES))]
     if kind == HASH:
-        return Tokenizer("hash", (), (), size, positions)
+        return Tokenizer("hash", (), (), size, positions, side)
     if kind == WORDS:
         listed = _lists()[size - FIRST_PIECE]
-        return Tokenizer("pieces", listed, (False,) * len(listed), size, positions)
+        return Tokenizer("pieces", listed, (False,) * len(listed), size, positions, side)
     count = size - FIRST_PIECE
     once = np.zeros(count, int)
     flags = adaptive(coder, None if source is None else np.array(source.continues, np.int64), once, 2)
@@ -292,7 +294,7 @@ def _tokenizer(
     letters = adaptive(coder, text, np.zeros(int(lengths.sum()), int), LETTERS, RARE).astype(np.uint8).tobytes()
     ends = np.cumsum(lengths)
     pieces = tuple(letters[end - length : end] for end, length in zip(ends, lengths, strict=True))
-    return Tokenizer("pieces", pieces, tuple(flags.astype(bool).tolist()), size, positions)
+    return Tokenizer("pieces", pieces, tuple(flags.astype(bool).tolist()), size, positions, side)
 
 
 def _kind(source: Tokenizer) -> int:

@@ -18,6 +18,7 @@ from integer_tickets.integer.huffman import CODED, original, shortened, stored_b
 from integer_tickets.integer.layout import (
     architecture_of,
     attention_widths,
+    describe_tokenizer,
     network_from,
     network_tensors,
     tokenizer_tensors,
@@ -28,7 +29,7 @@ from integer_tickets.integer.rounding import Array
 from integer_tickets.integer.tokenizer import Tokenizer
 
 CODED_SINCE = 5
-FORMATS = (1, 2, 3, 4, CODED_SINCE)
+FORMATS = (1, 2, 3, 4, CODED_SINCE, 6)
 """The last is written. Files of the others, which are read alike, hold all tensors as they are."""
 
 KEY = "integer_tickets"
@@ -160,7 +161,7 @@ def _describe(network: IntegerNetwork, tokenizer: Tokenizer, provenance: Any, ve
         "format": version,
         "architecture": architecture_of(network),
         "labels": list(network.labels),
-        "tokenizer": {"kind": tokenizer.kind, "size": int(tokenizer.size)},
+        "tokenizer": describe_tokenizer(tokenizer),
         "provenance": provenance,
         "bounds": prove(network),
     }

@@ -196,13 +196,20 @@ def tokenizer_tensors(tokenizer: Tokenizer) -> dict[str, Array]:
     }
 
 
+def describe_tokenizer(tokenizer: Tokenizer) -> dict[str, Any]:
+    """What no tensor says of it."""
+    side = {} if tokenizer.truncation_side == "right" else {"truncation_side": tokenizer.truncation_side}
+    return {"kind": tokenizer.kind, "size": int(tokenizer.size), **side}
+
+
 def unpack_tokenizer(described: Any, positions: int, tensors: Mapping[str, Array]) -> Tokenizer:
-    """The tokenizer that `tokenizer_tensors` packed; described: its kind and size.
+    """The tokenizer that `tokenizer_tensors` packed; described: as `describe_tokenizer` says.
 
     KeyError, TypeError or ValueError where they describe none, UserError where they describe a broken one.
     """
+    side = described.get("truncation_side", "right")
     if described["kind"] == "hash":
-        return Tokenizer("hash", (), (), described["size"], positions)
+        return Tokenizer("hash", (), (), described["size"], positions, side)
     lengths = tensors["tokenizer.lengths"]
     if lengths.size > MAX_ROWS:
         raise ValueError(f"a vocabulary of {lengths.size} pieces")
@@ -214,7 +221,7 @@ def unpack_tokenizer(described: Any, positions: int, tensors: Mapping[str, Array
     pieces = tuple(data[start:end] for start, end in bounds)
     flags = np.unpackbits(tensors["tokenizer.continues"], count=len(pieces), bitorder="little")
     continues = tuple(flags.astype(bool).tolist())
-    return Tokenizer(described["kind"], pieces, continues, described["size"], positions)
+    return Tokenizer(described["kind"], pieces, continues, described["size"], positions, side)
 
 
 def _integer(value: Any) -> int:

@@ -1,6 +1,7 @@
 """Text to token ids: bytes, ASCII rules, greedy longest match. Encoding only; a page of C does the same."""
 
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -13,6 +14,7 @@ PADDING, UNKNOWN, SEPARATOR = 0, 1, 2
 FIRST_PIECE = 3
 LONGEST_WORD = 200
 KINDS = ("pieces", "hash")
+SIDES = ("right", "left")
 
 Text = str | bytes
 """One text. A str is encoded as UTF-8 with `surrogateescape`, bytes are taken as they are."""
@@ -36,7 +38,9 @@ class Tokenizer:
     kind: `pieces` (learned pieces of words) or `hash` (a word's id is 3 + FNV-1a of its bytes modulo size -
     3); pieces: the bytes of each piece, its id is 3 + its index; continues: whether the piece continues a
     word or begins one (the same bytes may be there once as each); size: number of ids; positions: the most
-    tokens of a sentence. Ids 0, 1, 2 are padding, unknown word and the separator of a pair.
+    tokens of a sentence; truncation_side: where a text with more of them loses some, its beginning being
+    on the left (the name is that of Hugging Face). Ids 0, 1, 2 are padding, unknown word and the separator
+    of a pair.
     """
 
     kind: str
@@ -44,10 +48,13 @@ class Tokenizer:
     continues: tuple[bool, ...]
     size: int
     positions: int
+    truncation_side: str = "right"
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise UserError(f"tokenizer: kind {self.kind!r}, expected one of {', '.join(KINDS)}")
+        if self.truncation_side not in SIDES:
+            raise UserError(f"tokenizer: truncation_side {self.truncation_side!r}, expected one of {', '.join(SIDES)}")
         if self.positions < 1:
             raise UserError(f"tokenizer: {self.positions} positions, expected at least 1")
         if len(self.pieces) != len(self.continues):
@@ -66,8 +73,8 @@ class Tokenizer:
     def encode(self, text: Text, pair: Text | None = None) -> list[int]:
         """The ids of a text, or of two with the separator between them, 1 to `positions` of them.
 
-        Empty text is one unknown token. What is too long loses its end; of a pair the longer text loses
-        first, the second at a tie.
+        Empty text is one unknown token. What is too long loses tokens on its `truncation_side`; of a pair
+        the longer text loses first, the second at a tie.
         """
         first = self._tokens(text)
         if pair is None:
@@ -75,7 +82,7 @@ class Tokenizer:
         second = self._tokens(pair)
         room = self.positions - 1
         kept = min(len(second), max(room - len(first), room // 2))
-        return [*first[: room - kept], SEPARATOR, *second[:kept]]
+        return [*self._cut(first, room - kept), SEPARATOR, *self._cut(second, kept)]
 
     def encode_batch(self, texts: Iterable[Input]) -> list[list[int]]:
         """The ids of each text or pair of texts."""
@@ -84,7 +91,11 @@ class Tokenizer:
     def _tokens(self, text: Text) -> list[int]:
         """At most `positions` ids of one text; what a pair keeps of it never depends on more."""
         ids = (i for word in words(text) for i in self._word_ids(word))
-        return list(islice(ids, self.positions)) or [UNKNOWN]
+        left = self.truncation_side == "left"
+        return list(deque(ids, self.positions) if left else islice(ids, self.positions)) or [UNKNOWN]
+
+    def _cut(self, ids: list[int], most: int) -> list[int]:
+        return ids[max(0, len(ids) - most) :] if self.truncation_side == "left" else ids[:most]
 
     @cached_property
     def _word_ids(self) -> _Matcher:

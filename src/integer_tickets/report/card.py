@@ -75,13 +75,14 @@ def _what(ticket: Released) -> Iterator[str]:
         f"{len(labels)} labels ({', '.join(f'`{label}`' for label in labels)}), with the same answer on every machine."
     )
     yield f'```\ninteger-tickets predict --model {ticket.name} "a text"\n```'
-    bits = ticket.bits
+    bits, reads = ticket.bits, ticket.params.tokenizer
+    kept = "end" if reads.truncation_side == "left" else "beginning"
     rows = [
         ["size", f"{bits['total'] / 1e6:.2f} Mbit ({bits['total'] // 8:,} bytes), everything that it needs"],
         ["of that", ", ".join(f"{part} {100 * bits[part] / bits['total']:.0f} %" for part in PARTS)],
         ["shape", f"{count(model.layers, 'layer')}, {model.width} wide, {count(model.heads, 'head')}"],
         ["weights", f"{own['weights']}, {percent(own['density'], 1)} % of those that can be pruned are left"],
-        ["longest text", f"{ticket.params.tokenizer.positions} tokens; what is beyond is not read"],
+        ["longest text", f"{reads.positions} tokens; of a longer one the {kept} is read"],
         ["sha256", f"`{ticket.sha256}`"],
     ]
     yield Table(["", ""], rows).markdown()

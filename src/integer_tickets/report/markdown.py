@@ -128,9 +128,10 @@ def timings_page(found: dict[str, Any]) -> str:
 
 def _corpus(study: Study) -> Iterator[str]:
     yield tables.corpus_splits(study).markdown()
+    which = "last" if study.params.tokenizer.truncation_side == "left" else "first"
     yield (
-        f"Tokens are counted before truncation to {study.statistics['tokenizer']['positions']}; unknown is the share "
-        "of tokens that the tokenizer does not know; repeats are texts that occur again in their split."
+        f"Tokens are counted before truncation to the {which} {study.statistics['tokenizer']['positions']}; unknown is "
+        "the share of tokens that the tokenizer does not know; repeats are texts that occur again in their split."
     )
     yield "Texts that two splits share:"
     yield tables.corpus_overlaps(study).markdown()

@@ -39,8 +39,9 @@ class Pretrained:
     model: Any
     tokenizer: Any
 
-    def encode(self, texts: Texts, labels: NDArray[np.int64], longest: int) -> Split:
-        """Texts, or pairs of them, as this tokenizer reads them, at most `longest` tokens each."""
+    def encode(self, texts: Texts, labels: NDArray[np.int64], longest: int, side: str = "right") -> Split:
+        """Texts, or pairs of them, as this tokenizer reads them, at most `longest` tokens each, cut on that side."""
+        self.tokenizer.truncation_side = side
         columns = [list(texts)] if not len(texts) or isinstance(texts[0], str) else list(zip(*texts, strict=True))
         rows: list[list[int]] = []
         for begin in range(0, len(texts), 10_000):

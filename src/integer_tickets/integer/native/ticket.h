@@ -42,6 +42,7 @@ typedef struct {
     const uint16_t *id;     /* of each piece */
     int32_t begins, count;  /* pieces that begin a word, which come first; pieces in all, 0: ids are hashes of words */
     int32_t size;           /* ids in all */
+    int32_t truncates_left; /* 1: of a text with too many tokens the last ones are read, else the first ones */
 } ticket_tokenizer;
 
 typedef struct {

@@ -62,20 +62,43 @@ static int32_t pieces(const ticket_tokenizer *k, const uint8_t *word, size_t siz
     return number;
 }
 
-TICKET_API int32_t ticket_ids(const ticket *net, const uint8_t *text, size_t size, int32_t *ids) {
-    const ticket_tokenizer *k = &net->tokenizer;
+/* The ids of a word, of which the first `room` (at least one) are written; how many there are. */
+static int32_t word_ids(const ticket_tokenizer *k, const uint8_t *word, size_t size, int32_t *ids, int32_t room) {
+    if (k->count) return pieces(k, word, size, ids, room);
+    ids[0] = size > LONGEST_WORD ? UNKNOWN : hash(k, word, size);
+    return 1;
+}
+
+/* The first ids of a text, at most `length`; how many. */
+static int32_t first_ids(const ticket *net, const uint8_t *text, size_t size, int32_t *ids) {
     int32_t number = 0;
     for (size_t i = 0; i < size && number < net->length;) {
         size_t from = i++;
         if (is_space(text[from])) continue;
         if (!is_punctuation(text[from]))
             while (i < size && !is_space(text[i]) && !is_punctuation(text[i])) i++;
-        if (k->count)
-            number += pieces(k, text + from, i - from, ids + number, net->length - number);
-        else
-            ids[number++] = i - from > LONGEST_WORD ? UNKNOWN : hash(k, text + from, i - from);
+        number += word_ids(&net->tokenizer, text + from, i - from, ids + number, net->length - number);
     }
-    if (number > net->length) number = net->length;
+    return number < net->length ? number : net->length;
+}
+
+/* The last ids of a text, at most `length`; how many. */
+static int32_t last_ids(const ticket *net, const uint8_t *text, size_t size, int32_t *ids) {
+    int32_t own[LONGEST_WORD], begin = net->length;
+    for (size_t i = size; i > 0 && begin > 0;) {
+        size_t to = i--;
+        if (is_space(text[i])) continue;
+        if (!is_punctuation(text[i]))
+            while (i > 0 && !is_space(text[i - 1]) && !is_punctuation(text[i - 1])) i--;
+        int32_t number = word_ids(&net->tokenizer, text + i, to - i, own, LONGEST_WORD);
+        while (number > 0 && begin > 0) ids[--begin] = own[--number];
+    }
+    for (int32_t i = begin; i < net->length; i++) ids[i - begin] = ids[i];
+    return net->length - begin;
+}
+
+TICKET_API int32_t ticket_ids(const ticket *net, const uint8_t *text, size_t size, int32_t *ids) {
+    int32_t number = (net->tokenizer.truncates_left ? last_ids : first_ids)(net, text, size, ids);
     if (!number) ids[number++] = UNKNOWN;
     return number;
 }
@@ -85,9 +108,12 @@ TICKET_API int32_t ticket_pair_ids(const ticket *net, const uint8_t *first, size
     int32_t length = net->length, *rest = ids + length, room = length - 1;
     int32_t a = ticket_ids(net, first, first_size, ids), b = ticket_ids(net, second, second_size, rest);
     int32_t most = room - a > room / 2 ? room - a : room / 2;
-    if (b > most) b = most;
-    if (a > room - b) a = room - b;
-    ids[a] = SEPARATOR; /* a is less than length, and what follows moves down */
-    for (int32_t i = 0; i < b; i++) ids[a + 1 + i] = rest[i];
-    return a + 1 + b;
+    int32_t second_kept = b < most ? b : most, first_kept = a < room - second_kept ? a : room - second_kept;
+    if (net->tokenizer.truncates_left) {
+        for (int32_t i = 0; i < first_kept; i++) ids[i] = ids[a - first_kept + i];
+        rest += b - second_kept;
+    }
+    ids[first_kept] = SEPARATOR; /* that is less than length, and what follows moves down */
+    for (int32_t i = 0; i < second_kept; i++) ids[first_kept + 1 + i] = rest[i];
+    return first_kept + 1 + second_kept;
 }
