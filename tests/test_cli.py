@@ -130,9 +130,10 @@ def test_inspect(run):
 def test_inspect_counts_the_heads_of_a_layer_that_has_fewer(run, tmp_path):
     path = tmp_path / "ticket.safetensors"
     network = build_network(0, sizes=[(4, 8, 48), (3, 2, 5)])
-    artefact.save(path, network, Tokenizer("hash", (), (), 60, 20), {})
+    artefact.save(path, network, Tokenizer("hash", (), (), 60, 20, "left"), {})
     status, out, _ = run("inspect", path)
-    assert status == 0 and b"attention 0  inhibitor (signed), hidden width 48\n" in out
+    assert status == 0 and b"up to 20 tokens; of longer texts the end\n" in out
+    assert b"attention 0  inhibitor (signed), hidden width 48\n" in out
     assert b"attention 1  inhibitor (signed), 3 heads, hidden width 5\n" in out
 
 

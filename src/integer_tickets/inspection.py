@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from integer_tickets.integer.artefact import bits_breakdown, load
-from integer_tickets.integer.layout import architecture_of
+from integer_tickets.integer.layout import architecture_of, describe_tokenizer
 from integer_tickets.integer.network import density
 from integer_tickets.prediction import shown
 
@@ -31,7 +31,7 @@ def facts_of(path: Path) -> dict[str, Any]:
     return {
         "sha256": artefact.sha256,
         "labels": list(artefact.network.labels),
-        "tokenizer": {"kind": artefact.tokenizer.kind, "size": artefact.tokenizer.size},
+        "tokenizer": describe_tokenizer(artefact.tokenizer),
         "architecture": architecture_of(artefact.network),
         "matrices": matrices,
         "bounds": artefact.bounds,
@@ -43,15 +43,16 @@ def facts_of(path: Path) -> dict[str, Any]:
 
 def described(facts: dict[str, Any]) -> Iterator[str]:
     """The same in lines for people."""
-    shape, bits = facts["architecture"], facts["bits"]
+    shape, bits, reads = facts["architecture"], facts["bits"], facts["tokenizer"]
+    kept = "; of longer texts the end" if "truncation_side" in reads else ""
     kinds = [layer["attention"] for layer in shape["layers"]]
     yield f"file         {facts['file']}, {bits['total'] // 8:,} bytes"
     yield f"sha256       {facts['sha256']}"
     yield f"labels       {', '.join(map(shown, facts['labels']))}"
-    yield f"tokenizer    {facts['tokenizer']['kind']}, {facts['tokenizer']['size']} ids"
+    yield f"tokenizer    {reads['kind']}, {reads['size']} ids"
     yield (
         f"network      {len(kinds)} layers, width {shape['width']}, {shape['heads']} heads, "
-        f"up to {shape['positions']} tokens"
+        f"up to {shape['positions']} tokens{kept}"
     )
     for i, kind in enumerate(kinds):
         signed = " (signed)" if kind.get("signed") else ""
