@@ -116,7 +116,9 @@ def _prior(folder: Path, corpus: Corpus) -> Ticket:
     """The ticket that training began with."""
     found = artefact.load(folder / "ticket.safetensors")
     if found.tokenizer != corpus.tokenizer:
-        raise UserError(f"train.start: {folder} reads text by another tokenizer; a hash of the same size is the same")
+        raise UserError(
+            f"train.start: {folder} reads text by another tokenizer; a hash must have the same size, positions and side"
+        )
     return found.network, found.tokenizer
 
 

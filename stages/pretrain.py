@@ -3,7 +3,7 @@
 No stage of dvc.yaml: what it leaves is a folder as those of Hugging Face are, to be named as teacher.pretrained, and
 its vocab.txt belongs into the folder of the data. DIR holds unlabelled.txt or unlabelled.txt.gz, a text a line. Of the
 preset count runtime, the shape, rate, epochs and seed of `teacher`, batch, tokens, warmup and weight_decay of `train`,
-size and positions of `tokenizer`, and lessons.words, which cuts texts into sentences.
+size, positions and truncation_side of `tokenizer`, and lessons.words, which cuts texts into sentences.
 """
 
 import argparse
@@ -66,10 +66,10 @@ def pretrain(params: Params, data: Path, out: Path) -> None:
         )
     chosen = _chosen(params) | {"texts_sha256": hashlib.sha256("\n".join(train + held).encode()).hexdigest()}
     work = work_folder("pretrain", out.name, chosen, [])
-    shape, longest = params.teacher, params.tokenizer.positions + 2
+    shape, longest, side = params.teacher, params.tokenizer.positions + 2, params.tokenizer.truncation_side
     pieces = masked.vocabulary(train, params.tokenizer.size)
     own = masked.untrained(shape, pieces, longest, shape.seed, params.runtime.device)
-    splits = [masked.with_words(own.encode(part, np.full(len(part), -1), longest)) for part in (train, held)]
+    splits = [masked.with_words(own.encode(part, np.full(len(part), -1), longest, side)) for part in (train, held)]
     if not all(map(len, splits)):
         raise UserError(
             f"{data}: texts without words, as the pieces of tokenizer.size = {params.tokenizer.size} read them"
@@ -94,7 +94,7 @@ def _chosen(params: Params) -> dict[str, Any]:
         "runtime": list(values["runtime"]),
         "teacher": ["width", "layers", "heads", "hidden", "dropout", "epochs", "lr", "seed"],
         "train": ["batch", "tokens", "warmup", "weight_decay"],
-        "tokenizer": ["size", "positions"],
+        "tokenizer": ["size", "positions", "truncation_side"],
         "lessons": ["words"],
     }
     return {block: {name: values[block][name] for name in names} for block, names in named.items()}

@@ -36,8 +36,11 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("kind", ["pieces", "hash"])
-def test_what_is_saved_is_what_is_loaded(tmp_path: Path, kind: str) -> None:
-    frames, corpus, more = prepare(settings(tokenizer={"kind": kind, "size": 200}))
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_what_is_saved_is_what_is_loaded(tmp_path: Path, kind: str, side: str) -> None:
+    reads = {"kind": kind, "size": 200, "positions": 5, "truncation_side": side}
+    frames, corpus, more = prepare(settings(tokenizer=reads))
+    assert corpus.tokenizer.truncation_side == side
     save(tmp_path / "data", frames, corpus, more)
     loaded = load_corpus(tmp_path / "data")
     again = load_texts(tmp_path / "data", "unlabelled")

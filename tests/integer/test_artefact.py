@@ -121,6 +121,13 @@ def test_files_from_before_tensors_were_coded(tmp_path, random_network, random_t
         artefact.load(path)
 
 
+def test_files_of_the_version_before(saved):
+    """They differ in nothing but their number."""
+    description, tensors = parts(saved)
+    write(saved, description | {"format": 5}, tensors)
+    assert parts(saved)[0]["format"] == 5 and artefact.load(saved).provenance == PROVENANCE
+
+
 def test_every_bit_is_counted(saved):
     bits = artefact.bits_breakdown(saved)
     assert bits == artefact.bits_breakdown(artefact.load(saved))

@@ -103,17 +103,21 @@ def test_token_ids_that_are_none(tmp_path):
 
 @pytest.mark.parametrize("kind", ["inhibitor", "unsigned", "softmax"])
 @pytest.mark.parametrize("tokens", ["pieces", "hash"])
-def test_networks_of_all_kinds(tmp_path, random_network, random_tokenizer, kind, tokens):
-    tokenizer = random_tokenizer()
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_networks_of_all_kinds(tmp_path, random_network, random_tokenizer, kind, tokens, side):
+    tokenizer = replace(random_tokenizer(), truncation_side=side)
     if tokens == "hash":
         tokenizer = replace(tokenizer, kind="hash", pieces=(), continues=())
     network = random_network(3, kind, vocabulary=tokenizer.size, positions=tokenizer.positions, density=0.2)
     path = tmp_path / "ticket.safetensors"
     artefact.save(path, network, tokenizer, {})
     ticket = integer_tickets.load(path)
-    sentences = list(texts(4, 100))
-    found = answers(program(tmp_path, ticket.artefact), [(b"t", text, b"") for text in sentences])
-    assert [row[1:] for row in found] == ticket.logits(sentences).tolist()
+    sentences = [*texts(4, 100), b"x" * 200 + b" " + b"ab" * 90]
+    pairs = list(zip(sentences, texts(5, 100), strict=False))
+    flags = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"] if side == "left" else []
+    built = program(tmp_path, ticket.artefact, flags=flags)
+    found = answers(built, [*((b"t", text, b"") for text in sentences), *((b"p", *pair) for pair in pairs)])
+    assert [row[1:] for row in found] == ticket.logits([*sentences, *pairs], "reference").tolist()
 
 
 def test_a_classifier_without_a_single_weight(tmp_path, random_network, random_tokenizer):

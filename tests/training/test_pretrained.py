@@ -65,6 +65,13 @@ def test_pairs_have_an_end_between_them_and_long_texts_end(folder):
     assert split.lengths.tolist() == [7, 12]
 
 
+def test_the_teacher_reads_the_end_that_its_student_reads(folder):
+    own = pretrained.load(str(folder), 2, 0, "cpu")
+    text, none = ["good bad film number very"], np.zeros(1, np.int64)
+    assert own.encode(text, none, 5, "left").ids.tolist() == [2, 7, 8, 9, 3]
+    assert own.encode(text, none, 5).ids.tolist() == [2, 5, 6, 7, 3]
+
+
 def test_a_model_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UserError, match=r"teacher\.pretrained = .*: no such model on the hub or in a folder"):
         pretrained.load(str(tmp_path / "nowhere"), 2, 0, "cpu")

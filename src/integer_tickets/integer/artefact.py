@@ -30,7 +30,7 @@ from integer_tickets.integer.tokenizer import Tokenizer
 
 CODED_SINCE = 5
 FORMATS = (1, 2, 3, 4, CODED_SINCE, 6)
-"""The last is written. Files of the others, which are read alike, hold all tensors as they are."""
+"""The last is written, all are read; files from before CODED_SINCE hold all tensors as they are."""
 
 KEY = "integer_tickets"
 

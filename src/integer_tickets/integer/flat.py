@@ -261,11 +261,11 @@ def _bytes(groups: Array, form: Form) -> Array:
 
 
 def _tokenizer(tokenizer: Tokenizer | None) -> FlatTokenizer:
+    left = int(tokenizer is not None and tokenizer.truncation_side == "left")
     if tokenizer is None or tokenizer.kind == "hash":
         none = np.zeros(0, np.uint8)
         size = FIRST_PIECE + 1 if tokenizer is None else tokenizer.size
-        left = tokenizer is not None and tokenizer.truncation_side == "left"
-        return FlatTokenizer(none, np.zeros(1, np.uint32), none.astype(np.uint16), 0, 0, size, int(left))
+        return FlatTokenizer(none, np.zeros(1, np.uint32), none.astype(np.uint16), 0, 0, size, left)
     if tokenizer.size > LARGEST_INDEX:
         raise UserError(f"tokenizer: {tokenizer.size} ids, at most {LARGEST_INDEX} for C")
     order = sorted(range(len(tokenizer.pieces)), key=lambda i: (tokenizer.continues[i], tokenizer.pieces[i]))
@@ -277,5 +277,5 @@ def _tokenizer(tokenizer: Tokenizer | None) -> FlatTokenizer:
         begins=sum(not continues for continues in tokenizer.continues),
         count=len(pieces),
         size=tokenizer.size,
-        truncates_left=int(tokenizer.truncation_side == "left"),
+        truncates_left=left,
     )

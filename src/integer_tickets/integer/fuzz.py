@@ -11,7 +11,7 @@ from integer_tickets.integer import native_engine, reference
 from integer_tickets.integer.artefact import Artefact
 from integer_tickets.integer.engines import engine, engines
 from integer_tickets.integer.rounding import Array
-from integer_tickets.integer.tokenizer import Text
+from integer_tickets.integer.tokenizer import Input, Text
 
 CHUNK = 500
 """Sentences that are compared at once."""
@@ -52,7 +52,7 @@ def compare(ticket: Artefact, texts: Sequence[Text]) -> list[Fuzzed]:
     return found
 
 
-def _encoded_otherwise(ticket: Artefact, texts: Sequence[Text], rows: Sequence[list[int]], isa: str) -> int:
+def _encoded_otherwise(ticket: Artefact, texts: Sequence[Input], rows: Sequence[list[int]], isa: str) -> int:
     """How many texts, of which there is at least one, have other ids in C."""
     ids, ends = native_engine.encode(ticket.network, ticket.tokenizer, texts, isa)
     own = [part.tolist() for part in np.split(ids, ends[:-1])]
@@ -93,8 +93,17 @@ def _sentences(ticket: Artefact, random: np.random.Generator, count: int) -> Ite
             yield random.integers(0, vocabulary, n).tolist()
 
 
-def _texts(ticket: Artefact, random: np.random.Generator, count: int) -> Iterator[bytes]:
-    """Bytes, and pieces of the vocabulary among them."""
+def _texts(ticket: Artefact, random: np.random.Generator, count: int) -> Iterator[Input]:
+    """Bytes, and pieces of the vocabulary among them, short or too long; texts and pairs of them."""
     pieces = [*ticket.tokenizer.pieces, b" ", b" ", b".", b"\xff"]
-    for kind, n in zip(random.integers(0, 2, count), random.integers(0, 60, count), strict=True):
-        yield random.bytes(int(n)) if kind else b"".join(pieces[i] for i in random.integers(0, len(pieces), n))
+
+    def text() -> bytes:
+        n = int(random.integers(0, 2 * ticket.tokenizer.positions))
+        return (
+            random.bytes(n)
+            if random.integers(0, 2)
+            else b"".join(pieces[i] for i in random.integers(0, len(pieces), n))
+        )
+
+    for pair in random.integers(0, 2, count):
+        yield (text(), text()) if pair else text()

@@ -205,7 +205,7 @@ def describe_tokenizer(tokenizer: Tokenizer) -> dict[str, Any]:
 def unpack_tokenizer(described: Any, positions: int, tensors: Mapping[str, Array]) -> Tokenizer:
     """The tokenizer that `tokenizer_tensors` packed; described: as `describe_tokenizer` says.
 
-    KeyError, TypeError or ValueError where they describe none, UserError where they describe a broken one.
+    AttributeError, KeyError, TypeError or ValueError where they describe none, UserError where a broken one.
     """
     side = described.get("truncation_side", "right")
     if described["kind"] == "hash":
