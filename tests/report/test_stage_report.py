@@ -225,6 +225,28 @@ def test_a_bag_of_words_is_within_the_figure_unless_it_is_far(mean, height):
     assert axes.get_title(loc="right") == ("bag of words: 70.0 %, far below" if mean == 0.7 else "")
 
 
+def test_a_short_ladder_beside_a_long_one_hides_nothing(reported):
+    study = read_study(load_params(), reported.parent / "artifacts")
+    summary = study.tables["summary"]
+    short = (summary["attention"] == "softmax") & (summary["level"] > 1)
+    study.tables["summary"] = summary[~short]
+    last = study.ladders[-1]
+    left, right = ticket_figures.accuracy_density(study, study.ladders).axes[:2]
+    assert last[0] == "softmax" and left.get_xlim() == right.get_xlim()
+    kept = study.accuracies(attention="inhibitor", stage="prune_rewind")["density"]
+    assert left.get_xlim()[1] < kept.min()
+
+
+def test_numbers_stand_at_the_edge_of_the_panels_that_are_there():
+    study = SimpleNamespace(variants=["int8", "int4"], attentions=lambda: ["inhibitor", "softmax"])
+    _, panels = figures.panels_of(study, [("inhibitor", "int8"), ("softmax", "int8"), ("softmax", "int4")])
+    shown = {own: (axes.xaxis.get_tick_params(), axes.yaxis.get_tick_params()) for own, axes in panels.items()}
+    below = {own: x["labelbottom"] for own, (x, _) in shown.items()}
+    assert below == {("inhibitor", "int8"): True, ("softmax", "int8"): False, ("softmax", "int4"): True}
+    beside = {own: y["labelleft"] for own, (_, y) in shown.items()}
+    assert beside == {("inhibitor", "int8"): True, ("softmax", "int8"): False, ("softmax", "int4"): True}
+
+
 def test_zeros_of_pruning_and_of_rounding_stand_apart(reported):
     text = (reported / "report.md").read_text(encoding="utf-8")
     assert "| integer network | pruned % | rounded to 0 % | left % |" in text

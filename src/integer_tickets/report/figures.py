@@ -120,6 +120,12 @@ def panels_of(
                 panels[attention, variant] = axes
             else:
                 axes.set_visible(False)
+    if share:  # numbers stand at the edge of the grid, where there may be no panel
+        for column in grid.T:
+            for axes in [axes for axes in column if axes.get_visible()][-1:]:
+                axes.tick_params(labelbottom=True)
+        for row in grid:
+            next(axes for axes in row if axes.get_visible()).tick_params(labelleft=True)
     return figure, panels
 
 

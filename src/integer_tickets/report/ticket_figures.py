@@ -81,9 +81,10 @@ def accuracy_density(study: Study, shown: Ladders) -> Figure:
                 low = f"{kind} {100 * mean:.1f} % \u2193"
                 text = axes.text(place, 0.02, low, rotation=90, fontsize=7, color=colour, ha="center", va="bottom")
                 text.set_transform(axes.get_xaxis_transform())
-        densities = sorted(tickets["density"])
-        density_axis(axes, densities)
-    for axes in panels.values():  # when all is drawn: they share their height, which is fixed from here on
+    deepest = ladders.loc[ladders["density"].idxmin()]
+    densities = select(ladders, attention=deepest["attention"], variant=deepest["variant"])["density"]
+    for axes in panels.values():  # when all is drawn: they share their axes, which are fixed from here on
+        density_axis(axes, sorted(densities))
         axes.set_ylim(bottom=max(100 * bottom, axes.get_ylim()[0]))
     finish(figure, panels, study, "density: % of the prunable weights that are kept (log scale)")
     return figure
