@@ -81,7 +81,7 @@ def accuracy_density(study: Study, shown: Ladders) -> Figure:
                 low = f"{kind} {100 * mean:.1f} % \u2193"
                 text = axes.text(place, 0.02, low, rotation=90, fontsize=7, color=colour, ha="center", va="bottom")
                 text.set_transform(axes.get_xaxis_transform())
-    deepest = ladders.loc[ladders["density"].idxmin()]
+    deepest = ladders.sort_values("density").iloc[0]
     densities = select(ladders, attention=deepest["attention"], variant=deepest["variant"])["density"]
     for axes in panels.values():  # when all is drawn: they share their axes, which are fixed from here on
         density_axis(axes, sorted(densities))
