@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from integer_tickets.data.corpus import load_corpus
 from integer_tickets.errors import UserError
 from integer_tickets.evaluation.answers import load_answers
 from integer_tickets.evaluation.collect import Configuration, Entry, expected, read_model
@@ -21,7 +22,7 @@ from integer_tickets.evaluation.statistics import compare
 from integer_tickets.files import read_json, write_text
 from integer_tickets.params import Params, merge, parse_params
 from integer_tickets.seeds import generator
-from stages.judge import judge
+from stages.judge import check, judge
 from stages.presets import ROOT, read_preset, with_preset
 from stages.run import JOBS
 from stages.study import work
@@ -49,16 +50,17 @@ def main() -> None:
         out = ROOT / "reports" / "studies" / arguments.name
         run = out / "runs" / arguments.run
         checkout = ROOT / ".study" / f"{arguments.name}-ablations"
+        study = parse_params(with_preset(arguments.name, []), arguments.name)
         for ablation in arguments.ablations or known:
             values = merge(with_preset(arguments.name, [], arguments.run), known[ablation])
             params = parse_params(values, f"{ablation} of presets/{arguments.name}.yaml")
-            base = base_of(params, checkout, run)
+            base = base_of(params, checkout, run, study)
             targets = [f"train_dense@{entry.folder.parts[-3]}" for entry in dense(params, checkout)]
             work(checkout, values, params.data, arguments.data, arguments.jobs, targets)
             said = {"ablation": ablation, "changes": "; ".join(described(known[ablation]))}
             rows = [said | row for row in compared(params, checkout, base)]
             keep(out / FILE, rows, list(known))
-        judge(parse_params(with_preset(arguments.name, []), arguments.name), out)
+        judge(study, out)
     except UserError as error:
         raise SystemExit(f"ablations: {error}") from None
 
@@ -87,10 +89,11 @@ def described(changes: Mapping[str, Any], path: str = "") -> Iterator[str]:
             yield f"{path}{name} = {value}"
 
 
-def base_of(params: Params, checkout: Path, run: Path) -> Base:
-    """UserError where the run is not there or lacks one of the dense networks."""
+def base_of(params: Params, checkout: Path, run: Path, study: Params) -> Base:
+    """UserError where the run is not there, is not as the study, or lacks one of the dense networks."""
     if not run.exists():
         raise UserError(f"{run}: no such run of the study; make it first")
+    check(run / "params.yaml", study)
     split, labels, answers = load_answers(run)
     kept = {(answer.configuration, answer.seed): answer.predictions == labels for answer in answers}
     for entry in dense(params, checkout):
@@ -100,8 +103,14 @@ def base_of(params: Params, checkout: Path, run: Path) -> Base:
 
 
 def compared(params: Params, checkout: Path, base: Base) -> Iterator[dict[str, Any]]:
-    """The dense networks in the checkout against those of the run, on its headline split."""
+    """The dense networks in the checkout against those of the run, on its headline split.
+
+    UserError where the labels there are not those that the run was judged by.
+    """
     split, labels, classes, kept = base
+    corpus = load_corpus(checkout / "artifacts" / "data")
+    if split not in corpus.splits or not np.array_equal(corpus.splits[split].labels, labels):
+        raise UserError(f"the {split} of this corpus has other labels than the run: its networks cannot be compared")
     settings = params.evaluate
     for entry in dense(params, checkout):
         right = read_model(entry, {split: len(labels)}, classes).predictions[split] == labels

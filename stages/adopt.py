@@ -48,7 +48,9 @@ def main() -> None:
     attention = parser.parse_args().attention
     prepare_torch(params)
     own = params.adopt
-    chosen = [training_runtime(params), *(part.model_dump(mode="json") for part in (own, params.model, params.train))]
+    shared = [params.train.tokens, params.train.warmup, params.train.weight_decay]
+    chosen = [training_runtime(params, "transformers"), shared]
+    chosen += [part.model_dump(mode="json") for part in (own, params.model)]
     work = work_folder("adopt", attention, chosen, [LESSONS, *BESIDE, TEACHER / "encoder"])
     corpus = load_corpus(DATA, LESSONS)
     teacher = pretrained.load(str(TEACHER / "encoder"), len(corpus.labels), 0, params.runtime.device)

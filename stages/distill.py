@@ -41,5 +41,5 @@ def main() -> None:
             item, params, role=parent["role"], level=item.level, masks=masks, weights=name, result=result,
             parameters=count_parameters(model), mask_from=parent["mask_from"], distilled=True,
         )  # fmt: skip
-        write_integer_model(folder, model, masks, result, info, job)
+        write_integer_model(folder, model, masks, result, info, job, source / "master.safetensors")
     publish(job.work, DISTILLED / item.name / level_name(item.level))

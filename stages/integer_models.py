@@ -20,7 +20,7 @@ from integer_tickets.training import processes
 from integer_tickets.training.loop import Result, predict
 from integer_tickets.training.state import Masks, save_model
 from stages.folders import finish, reported, rows_of
-from stages.models import Job, training_runtime
+from stages.models import Job
 
 CHECKED = 256  # sentences on which simulation and integer engine are compared before a network is accepted
 
@@ -38,15 +38,19 @@ def write_integer_model(
     result: Result,
     info: Mapping[str, Any],
     job: Job,
+    parent: Path,
 ) -> None:
-    """Lower, save, read back, and predict with an integer engine; the simulation must agree on selection."""
+    """Lower, save, read back, and predict with an integer engine; the simulation must agree on selection.
+
+    parent: the file of the network that it was made from.
+    """
     corpus = job.corpus
     provenance = {
         **{key: info[key] for key in ("role", "attention", "variant", "seed", "level", "rewind", "distilled")},
         "density": info["density"],
         "corpus": corpus.statistics["corpus"],
-        "data_sha256": _sha256(corpus.statistics),
-        "params_sha256": _sha256(ancestry(job, info["distilled"])),
+        "data_sha256": _sha256([corpus.statistics, _file_sha256(job.lessons)]),
+        "params_sha256": _sha256([_settings(job), _file_sha256(parent)]),
     }
     path = folder / "ticket.safetensors"
     logits = write_network(path, model, job.zeros(masks), provenance, corpus)
@@ -67,16 +71,12 @@ def write_network(
     return logits
 
 
-def ancestry(job: Job, distilled: bool) -> dict[str, Any]:
-    """Every parameter that a network depends on beside its data; not which other levels and widths are made."""
-    values = job.params.model_dump(mode="json")
-    named = ["model", "train", "quantize", *(["prune"] if job.item.level else [])]
-    named += ["distill"] if distilled else []
-    named += ["teacher", "lessons"] if distilled or job.params.train.taught else []
-    named += ["adopt"] if job.params.train.adopted else []
-    others = ("levels", "bits", "attentions")
-    chosen = {name: {k: v for k, v in values[name].items() if k not in others} for name in named}
-    return chosen | {"variant": values["variants"][job.item.variant], "runtime": training_runtime(job.params)}
+def _settings(job: Job) -> dict[str, Any]:
+    """Parameters of the stage, without those that say which other networks it makes.
+
+    Those of earlier stages are in the bytes of what they made, so that a stage has equal bytes from equal inputs.
+    """
+    return {name: value for name, value in job.settings.items() if name != "segment" and not name.endswith(".bits")}
 
 
 def _compare(model: QuantizedTransformer, unit: float, logits: Tensor, corpus: Corpus) -> None:
@@ -86,6 +86,11 @@ def _compare(model: QuantizedTransformer, unit: float, logits: Tensor, corpus: C
     simulated = np.rint(predict(model, split).astype(np.float64) / unit)
     if not np.array_equal(simulated, logits[:rows].numpy()):
         raise UserError("the trained simulation and the integer engine disagree; this is a defect, please report it")
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sha256(value: Any) -> str:

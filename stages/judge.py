@@ -1,7 +1,9 @@
 """Judge all runs of a study as one: `python -m stages.judge NAME`, into reports/studies/NAME."""
 
 import argparse
+import os
 import shutil
+from collections.abc import Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -53,6 +55,23 @@ def main() -> None:
 def judge(params: Params, folder: Path) -> None:
     """Write results, summary, comparisons, tables, figures and a page of all runs in `folder / "runs"`."""
     runs = sorted(path for path in (folder / "runs").glob("*") if path.is_dir())
+    if not runs:
+        raise UserError(f"{folder / 'runs'}: no runs to judge; the first is made by python -m stages.study, with --run")
+    new = folder / ".judged.tmp"  # all of it, or nothing
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
+    try:
+        write(params, runs, folder / "ablations.csv", new)
+        shutil.rmtree(folder / "figures", ignore_errors=True)  # of models that are there no more
+        for path in new.iterdir():
+            os.replace(path, folder / path.name)
+    finally:
+        shutil.rmtree(new)
+    print(f"{len(runs)} runs judged as one: {folder / 'report.md'}")
+
+
+def write(params: Params, runs: Sequence[Path], ablations: Path, folder: Path) -> None:
+    """What is said of runs into an empty folder; ablations: the table of stages.ablations, if it is there."""
     own = {run.name: check(run / "params.yaml", params) for run in runs}
     narrow = [name for name, parameters in own.items() if parameters.runtime.autocast]
     split, labels, groups, taught = merged(runs)
@@ -67,10 +86,10 @@ def judge(params: Params, folder: Path) -> None:
         results += [{"corpus": statistics["corpus"], **row} for row in rows]
         summary += means
     right = right_answers((model for models in groups.values() for model in models), labels)
+    tickets = load_masks([run / "masks.npz" for run in runs if (run / "masks.npz").exists()])  # older runs have none
     write_table(folder / "results.csv", results, RESULT_COLUMNS)
     write_table(folder / "summary.csv", summary)
     write_table(folder / "comparisons.csv", comparison_rows(right, split, params), COMPARISON_COLUMNS)
-    tickets = load_masks([run / "masks.npz" for run in runs if (run / "masks.npz").exists()])  # older runs have none
     write_table(folder / "overlaps.csv", overlap_rows(tickets), OVERLAP_COLUMNS)
     write_table(folder / "densities.csv", density_rows(tickets), DENSITY_COLUMNS)
     for name, values in (("lines", ["error", "loss"]), ("zeros", ["size", "pruned", "rounded"])):
@@ -87,17 +106,14 @@ def judge(params: Params, folder: Path) -> None:
         tables[name] = frame.drop_duplicates(keys, ignore_index=True)  # a network may be in several runs
         if name != "information":  # as long as all else together, and shown in figures
             write_text(folder / f"{name}.csv", tables[name].to_csv(index=False, lineterminator="\n"))
-    ablations = folder / "ablations.csv"  # see stages.ablations
     tables["ablations"] = read_table(ablations) if ablations.exists() else pd.DataFrame()
     study = Study(params, statistics, {}, tables)
     pictures = [layer_figures.pictures(study), certificate_figures.pictures(study)] if whole else [[], []]
-    shutil.rmtree(folder / "figures", ignore_errors=True)  # of models that are there no more
     for name, draw in of_tickets(study).items():
         save(draw, folder / "figures" / name)
     for picture in chain(*pictures):
         save(partial(picture.draw, picture.frame), folder / "figures" / picture.name)
     write_text(folder / "report.md", page(study, list(own), narrow, taught, [run.name for run in whole], *pictures))
-    print(f"{len(runs)} runs judged as one: {folder / 'report.md'}")
 
 
 def check(path: Path, params: Params) -> Params:
@@ -106,14 +122,19 @@ def check(path: Path, params: Params) -> Params:
     own = parse_params(
         merge(params.model_dump(mode="json"), yaml.safe_load(path.read_text(encoding="utf-8"))), str(path)
     )
+    if what := foreign(own, params):
+        raise UserError(f"{path}: its {what} is not that of the study; make the run again, or remove it")
+    return own
+
+
+def foreign(own: Params, params: Params) -> str:
+    """What of a run is not as in its study, though it must be: a block, or a variant; nothing if all is."""
     for block in SAME:
         free = PARTS.get(block, set())
         if getattr(own, block).model_dump(exclude=free) != getattr(params, block).model_dump(exclude=free):
-            raise UserError(f"{path}: its {block} is not that of the study; make the run again, or remove it")
-    for name in own.grid.variants:
-        if own.variants[name] != params.variants.get(name):
-            raise UserError(f"{path}: its variant {name} is not that of the study; make the run again, or remove it")
-    return own
+            return block
+    others = (name for name in own.grid.variants if own.variants[name] != params.variants.get(name))
+    return next((f"variant {name}" for name in others), "")
 
 
 if __name__ == "__main__":

@@ -69,6 +69,8 @@ class Job:
     variant: Variant
     corpus: Corpus
     work: Path  # unfinished work; `work / "out"` becomes the item's output
+    settings: Mapping[str, Any]  # the parameters that its output depends on
+    lessons: Path  # the texts of train, and what is said of them
     shape: Shape | None = None  # where it is not that of the model
     passes: int = 1  # how many times as many epochs as the variant has
 
@@ -151,7 +153,7 @@ def begin(stage: str, inputs: Callable[[Item, Params], Iterable[Path]], blocks: 
     settings["segment"] = [part.model_dump() for part in params.grid.segments if part.id == item.segment]
     lessons = LESSONS if stage == "distill" else Path(params.train.lessons)
     work = work_folder(stage, name, settings, [lessons, *BESIDE, *inputs(item, params)])
-    return Job(item, params, params.variants[item.variant], load_corpus(DATA, lessons), work)
+    return Job(item, params, params.variants[item.variant], load_corpus(DATA, lessons), work, settings, lessons)
 
 
 def chosen_settings(params: Params, item: Item, blocks: Iterable[str]) -> dict[str, Any]:
@@ -166,10 +168,10 @@ def chosen_settings(params: Params, item: Item, blocks: Iterable[str]) -> dict[s
     return found
 
 
-def training_runtime(params: Params) -> dict[str, Any]:
-    """The part of `runtime` that the bits of training depend on."""
-    runtime = params.runtime.model_dump(mode="json")
-    versions = {name: version for name, version in runtime["versions"].items() if name in ("torch", "numpy")}
+def training_runtime(params: Params, *packages: str) -> dict[str, Any]:
+    """The part of `runtime` that the bits of training depend on; packages: whose versions count beside the usual."""
+    runtime, counts = params.runtime.model_dump(mode="json"), ("torch", "numpy", *packages)
+    versions = {name: version for name, version in runtime["versions"].items() if name in counts}
     return runtime | {"versions": versions}
 
 

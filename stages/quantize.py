@@ -21,7 +21,8 @@ def main() -> None:
     job = begin("quantize", inputs, blocks)
     item, params, variant, corpus = job.item, job.params, job.variant, job.corpus
     schedule = tuning_schedule(params, params.quantize, item.seed, "quantize")
-    weights, masks, parent = read_float_model(level_folder(item, params, item.level))
+    source = level_folder(item, params, item.level)
+    weights, masks, parent = read_float_model(source)
     for bits in own_bits(variant, params.quantize.bits):
         name = WEIGHT_NAMES[bits]
         folder = job.work / "out" / name
@@ -44,5 +45,5 @@ def main() -> None:
             item, params, role=parent["role"], level=item.level, masks=masks, weights=name, result=result,
             parameters=count_parameters(model), mask_from=level_name(item.level) if item.level else "",
         )  # fmt: skip
-        write_integer_model(folder, model, masks, result, info, job)
+        write_integer_model(folder, model, masks, result, info, job, source / "model.safetensors")
     publish(job.work, INTEGER / item.name / level_name(item.level))

@@ -11,10 +11,10 @@ from integer_tickets.errors import UserError
 from integer_tickets.files import read_json, write_bytes, write_text
 from integer_tickets.integer.artefact import bits_breakdown, load
 from integer_tickets.integer.ticket import RELEASED
-from integer_tickets.params import load_params
+from integer_tickets.params import Params, load_params, parse_params
 from integer_tickets.report.card import Released, card
 from integer_tickets.report.study import read_table
-from stages.presets import ROOT, whole
+from stages.presets import ROOT, whole, with_preset
 
 
 def main() -> None:
@@ -37,15 +37,21 @@ def release(name: str, model: str, study: str | None, run: str | None, unlabelle
         whole(study)  # of one in parts the part must be named
     folder = ROOT / ".study" / study if study else ROOT
     file = folder / model / "ticket.safetensors"
+    params = load_params(folder / "params.yaml")
+    if study and (what := _other(params, parse_params(with_preset(study, [], run or ""), study))):
+        raise UserError(f"{folder}: its {what} is not that of {study}{f' --run {run}' if run else ''}, which ran last?")
     results = read_table(folder / "artifacts" / "evaluation" / "results.csv")
     if model not in set(results["model"]):
         raise UserError(f"{model}: results.csv has no such model; run the whole study")
+    learned = params.train.taught or model.startswith("artifacts/distilled")
+    if params.data.source != "builtin" and params.lessons.unlabelled and learned and not unlabelled:
+        raise UserError("it learned from unlabelled texts, too: of which corpus, is said with --unlabelled")
     part = f" --run {run}" if run else ""
     ticket = Released(
         name=name,
         model=model,
         command=f"python -m stages.study {study} --data FOLDER{part}" if study else "make repro",
-        params=load_params(folder / "params.yaml"),
+        params=params,
         statistics=read_json(folder / "artifacts" / "data" / "statistics.json"),
         results=results,
         bits=bits_breakdown(file),
@@ -56,6 +62,12 @@ def release(name: str, model: str, study: str | None, run: str | None, unlabelle
     write_bytes(out / f"{name}.safetensors", file.read_bytes())
     write_text(out / f"{name}.md", page)
     print(f"{out / name}.safetensors, {ticket.bits['total'] / 1e6:.2f} Mbit, and its card {name}.md")
+
+
+def _other(own: Params, wanted: Params) -> str:
+    """A block in which parameters differ, but for what does not change what is made; none: nothing."""
+    blocks = (name for name in Params.model_fields if name not in ("runtime", "benchmark"))
+    return next((name for name in blocks if getattr(own, name) != getattr(wanted, name)), "")
 
 
 if __name__ == "__main__":

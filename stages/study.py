@@ -21,7 +21,7 @@ from integer_tickets.errors import UserError
 from integer_tickets.files import replacing, write_text
 from integer_tickets.params import parse_params
 from integer_tickets.report.study import MEASURED
-from stages.judge import judge
+from stages.judge import foreign, judge
 from stages.presets import PRESETS, ROOT, whole, with_preset
 from stages.run import JOBS
 
@@ -58,13 +58,17 @@ def main() -> None:
         out = arguments.out or ROOT / "reports" / "studies" / arguments.name
         if not (arguments.targets or arguments.run):
             check_replaceable(out)
-        params = parse_params(values, f"presets/{arguments.name}.yaml over params.yaml")
+        preset = f"presets/{arguments.name}.yaml"
+        params = parse_params(values, f"{preset} over params.yaml")
+        study = parse_params(with_preset(arguments.name, []), preset) if arguments.run else params
+        if not arguments.targets and (what := foreign(params, study)):
+            raise UserError(f"--run {arguments.run}: its {what} is not that of the study; change it in {preset}")
         work(checkout, values, params.data, arguments.data, arguments.jobs, arguments.targets, arguments.pull)
         if arguments.targets:
             return
         if arguments.run:
             copy_run(checkout, out / "runs" / arguments.run)
-            judge(parse_params(with_preset(arguments.name, []), arguments.name), out)
+            judge(study, out)
         else:
             copy_results(checkout, out)
     except UserError as error:
@@ -174,13 +178,13 @@ def place_data(settings: Data, data: Path | None, checkout: Path) -> None:
         raise UserError(f"{data}: no such folder")
     if data.resolve() == folder.resolve():
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in folder.iterdir():  # a split of another corpus must not stay
-        if path.is_file() and path.name != "README.md":
-            path.unlink()
-    for path in sorted(data.iterdir()):
-        if path.is_file():
-            shutil.copy2(path, folder / path.name)
+    with replacing(folder) as new:  # a split of another corpus must not stay, nor a part of this one
+        new.mkdir()
+        for path in sorted(path for path in data.iterdir() if path.is_file()):
+            shutil.copy2(path, new / path.name)
+        if (folder / "README.md").exists():
+            shutil.copy2(folder / "README.md", new / "README.md")
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def copy_results(checkout: Path, out: Path) -> None:

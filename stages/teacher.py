@@ -27,9 +27,10 @@ def main() -> None:
     params = load_params()
     prepare_torch(params)
     own = params.teacher
-    reads = [params.tokenizer.positions, params.tokenizer.truncation_side]
-    shared = [params.model.biases, params.model.places, params.model.post_norm, *reads]
-    chosen = [training_runtime(params), shared, *(part.model_dump(mode="json") for part in (own, params.train))]
+    model, general, reads = params.model, params.train, params.tokenizer
+    shared: list[Any] = [model.biases, model.places, model.post_norm, reads.positions, reads.truncation_side]
+    shared += [general.batch, general.tokens, general.warmup, general.weight_decay]
+    chosen = [training_runtime(params, "transformers"), shared, own.model_dump(mode="json")]
     work = work_folder("teacher", "teacher", chosen, [DATA, *_files(own.pretrained)])
     schedule = ladder_schedule(params, own.seed)
     schedule = replace(schedule, epochs=own.epochs, lr=own.lr, purpose="teacher")
@@ -72,14 +73,15 @@ def _fine_tuned(params: Params, corpus: Corpus, schedule: Schedule, work: Path) 
         if len(frame):
             known = corpus.splits[name].labels if name in corpus.splits else np.full(len(frame), -1)
             labels = np.asarray(known, np.int64)
-            reads = params.tokenizer.positions, params.tokenizer.truncation_side
-            splits[name] = own.encode(texts_of(frame), labels, *reads)
+            reads = params.tokenizer
+            splits[name] = own.encode(texts_of(frame), labels, reads.positions, reads.truncation_side)
+    began = pretrained.sha256(own)
     result = pretrained.fine_tune(own, splits["train"], splits["selection"], schedule, work / "run")
     says = {name: torch.from_numpy(pretrained.predict(own, split, schedule.autocast)) for name, split in splits.items()}
     own.save(work / "out" / "encoder")
     count = sum(parameter.numel() for parameter in own.model.parameters())
     reported = {name: logits for name, logits in says.items() if name in REPORTED}
-    finish(work / "out", reported, result.history, _info(params, result, count))
+    finish(work / "out", reported, result.history, _info(params, result, count) | {"pretrained_sha256": began})
     return {name: says[name] for name in ("train", "lessons") if name in says}
 
 

@@ -108,6 +108,11 @@ class Params(Block):
             raise ValueError(
                 "adopt.attentions: students begin with the weights of a teacher.pretrained, which is empty"
             )
+        for name in ("post_norm", "places", "biases") if self.adopt.attentions else ():
+            if not getattr(self.model, name):
+                raise ValueError(
+                    f"model.{name} = false, but a student of adopt.attentions begins as a bert, with {name}"
+                )
         drawn = set(self.grid.attentions) - set(self.adopt.attentions)
         if self.train.adopted and drawn:
             raise ValueError(f"train.start = {ADOPTED}, but {min(drawn)} is not among adopt.attentions")

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from integer_tickets.blocks import Evaluate
+from integer_tickets.blocks import ADOPTED, Evaluate
 from integer_tickets.evaluation.answers import BASELINE
 from integer_tickets.evaluation.collect import Configuration, Entry, Model, expected, result_rows
 from integer_tickets.evaluation.comparisons import BAG_OF_WORDS, FAMILIES, declared
@@ -15,6 +15,14 @@ from integer_tickets.evaluation.summary import best_final, comparison_rows, summ
 from tests.evaluation.fake_study import fake_params
 
 SETTINGS = Evaluate(bootstrap=200, confidence=0.95, margin=0.01, seed=0)
+INT8 = {
+    "weights": "int8",
+    "pattern": "weight",
+    "scope": "global",
+    "embedding": False,
+    "rewind": 10,
+    "embedding_bits": 8,
+}
 PARAMS = fake_params({"evaluate": SETTINGS.model_dump()})
 
 
@@ -50,18 +58,43 @@ def test_every_declared_question_is_asked():
 
 
 def test_the_file_of_an_integer_ticket_is_not_compared_again():
-    variant = {
-        "weights": "int8",
-        "pattern": "weight",
-        "scope": "global",
-        "embedding": False,
-        "rewind": 10,
-        "embedding_bits": 8,
-    }
-    found = declared_of({"grid": {"variants": ["int8"]}, "variants": {"int8": variant}})
+    found = declared_of({"grid": {"variants": ["int8"]}, "variants": {"int8": INT8}})
     pairs = [(c.family, c.a.name, c.b.name) for c in found]
     assert ("pruning", "inhibitor-int8 ticket level 2", "inhibitor-int8 dense") in pairs
     assert not any("int8 int8 ticket" in a and "distilled" not in a for _, a, _ in pairs)
+
+
+def adopted_params():
+    start = {"train": {"start": ADOPTED}, "model": {"post_norm": True}, "teacher": {"pretrained": "some/encoder"}}
+    adopt = {"adopt": {"attentions": ["inhibitor", "softmax"]}, "grid": {"variants": ["int4"]}}
+    return fake_params(
+        {
+            **start,
+            **adopt,
+            "variants": {"int4": INT8 | {"weights": "int4"}},
+            "quantize": {"bits": [4]},
+            "distill": {"bits": [4]},
+        }
+    )
+
+
+def test_networks_of_integers_stand_beside_the_float_one_with_which_they_began():
+    params = adopted_params()
+    found = declared(dict.fromkeys(entry.configuration for entry in expected(params, Path("artifacts"))), params)
+    pairs = [(c.a.name, c.b.name) for c in found if c.family == "quantization"]
+    assert pairs == [
+        ("inhibitor-int4 dense", "inhibitor adopted"),
+        ("softmax-int4 dense", "softmax adopted"),
+    ]
+
+
+def test_the_network_with_which_students_begin_stands_beside_every_seed():
+    dense = Configuration("train_dense", "dense", "inhibitor", "int4", 0, "int4")
+    start = Configuration("adopt", "adopted", "inhibitor", "", 0, "float")
+    right = {dense: {seed: np.array([True, seed > 3, False, False]) for seed in (3, 4)}}
+    right[start] = {0: np.array([True, True, True, False])}
+    (row,) = comparison_rows(right, "test", adopted_params())
+    assert (row["family"], row["seeds"], row["difference"]) == ("quantization", 2, -0.375)
 
 
 def test_variants_that_differ_in_one_thing_are_compared():

@@ -7,12 +7,14 @@ import pandas as pd
 import pytest
 import yaml
 
+from integer_tickets.errors import UserError
 from integer_tickets.files import read_json
 from integer_tickets.integer import artefact
 from integer_tickets.integer.ticket import RELEASED, released
 from integer_tickets.params import load_params
 from integer_tickets.report.card import Released, card
 from stages import release
+from stages.presets import with_preset
 
 MODEL = "artifacts/integer/inhibitor-float-1/level_2/int4"
 
@@ -62,6 +64,20 @@ def test_what_is_no_ticket_of_the_study(run, tmp_path):
     with pytest.raises(SystemExit, match=r"^release: adopted: .*; name one, as in --run"):
         run("small", MODEL, "--study", "adopted", "--out", tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_card_names_the_command_that_made_the_ticket(tmp_path, monkeypatch):
+    monkeypatch.setattr(release, "ROOT", tmp_path)
+    checkout = tmp_path / ".study" / "fitted"
+    (checkout / "artifacts" / "evaluation").mkdir(parents=True)
+    model = "artifacts/distilled/inhibitor-int4-0/level_1/int4"
+    (checkout / "artifacts" / "evaluation" / "results.csv").write_text(f"model\n{model}\n")
+    values = with_preset("fitted", [], "int4_0")
+    (checkout / "params.yaml").write_text(yaml.safe_dump(values))
+    with pytest.raises(UserError, match=r"fitted: its grid is not that of fitted --run int4_1, which ran last\?"):
+        release.release("large", model, "fitted", "int4_1", "imdb", tmp_path)
+    with pytest.raises(UserError, match=r"of which corpus, is said with --unlabelled"):
+        release.release("large", model, "fitted", "int4_0", "", tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -17,13 +17,15 @@ from integer_tickets.data.corpus import load_corpus
 from integer_tickets.data.grammar import vocabulary_words
 from integer_tickets.errors import UserError
 from integer_tickets.evaluation.collect import expected, read_model
+from integer_tickets.files import read_json
 from integer_tickets.integer import artefact
 from integer_tickets.params import load_params, merge, parse_params
 from integer_tickets.report.study import Study
 from integer_tickets.report.tickets import lessons
 from integer_tickets.training import loop, pretrained
 from integer_tickets.training.state import load_model
-from stages import adopt, quantize, train_dense
+from stages import adopt, quantize, teacher, train_dense
+from stages import lessons as lessons_stage
 from tests.stages.conftest import SMALL, run_lessons, run_stage, write_params
 
 transformers = pytest.importorskip("transformers")
@@ -117,6 +119,29 @@ def test_alignment_gives_the_same_bytes_again(adopted, monkeypatch):
     shutil.rmtree(".work/adopt", ignore_errors=True)
     run_stage(adopt, "--attention", "inhibitor")
     assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_bytes_of_a_ticket_are_those_of_its_inputs(adopted, monkeypatch, tmp_path):
+    """Parameters of stages before it count by what these have made."""
+    made = shutil.copytree(adopted, tmp_path / "made")
+    monkeypatch.chdir(made)
+    file = Path("artifacts/integer/inhibitor-float-0/level_0/int8/ticket.safetensors")
+    before, values = artefact.load(file).provenance, yaml.safe_load(Path("params.yaml").read_text())
+    assert len(before["data_sha256"]) == len(before["params_sha256"]) == 64
+    values["lessons"]["seed"], values["adopt"]["lr"], values["teacher"]["seed"] = 1, 0.1, 1
+    Path("params.yaml").write_text(yaml.safe_dump(values))
+    run_stage(quantize, *ITEM, "--level", "0")
+    assert artefact.load(file).provenance == before
+    run_stage(teacher)
+    run_stage(lessons_stage)
+    run_stage(quantize, *ITEM, "--level", "0")
+    assert artefact.load(file).provenance["data_sha256"] != before["data_sha256"]
+    assert artefact.load(file).provenance["params_sha256"] == before["params_sha256"]
+
+
+def test_the_teacher_says_with_which_weights_it_began(adopted):
+    info = read_json(adopted / "artifacts" / "teacher" / "info.json")
+    assert info["pretrained_sha256"] == pretrained.sha256(pretrained.load(str(adopted / "bert"), 2, 1, "cpu"))
 
 
 @pytest.mark.parametrize("saves", [1, 3], ids=["before", "after"])  # epochs: two before the fit, one after it

@@ -8,10 +8,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+import stages.judge
 from integer_tickets.errors import UserError
 from integer_tickets.files import write_text
 from integer_tickets.report.study import MEASURED
 from stages import evaluate
+from stages.ablations import base_of, compared
 from stages.judge import judge
 from stages.study import copy_run
 from tests.evaluation.fake_study import fake_checkout, fake_params
@@ -96,6 +98,28 @@ def test_a_run_with_other_parameters_is_refused(study):
     ):
         with pytest.raises(UserError, match=rf"runs/first/params.yaml: .*{what}.* not that of the study"):
             judge(fake_params(changes), folder)
+
+
+def test_a_table_is_written_with_all_others_or_not_at_all(study, tmp_path, monkeypatch):
+    _, folder = study
+    shutil.copytree(folder, tmp_path / "study")
+    before = {path: path.read_bytes() for path in (tmp_path / "study").rglob("*") if path.is_file()}
+    monkeypatch.setattr(stages.judge, "page", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        judge(fake_params({"evaluate": {"bootstrap": 150}}), tmp_path / "study")
+    assert {path: path.read_bytes() for path in (tmp_path / "study").rglob("*") if path.is_file()} == before
+
+
+def test_ablations_are_compared_on_the_texts_of_the_run(study):
+    whole, folder = study
+    checkout, run = whole.parents[1], folder / "runs" / "first"
+    params = fake_params(RUNS["first"])
+    base = base_of(params, checkout, run, fake_params())
+    assert len(list(compared(params, checkout, base))) == 4  # two attentions, two seeds
+    with pytest.raises(UserError, match="the test of this corpus has other labels than the run"):
+        list(compared(params, checkout, base._replace(labels=base.labels[::-1])))
+    with pytest.raises(UserError, match="its train is not that of the study"):
+        base_of(params, checkout, run, fake_params({"train": {"epochs": 9}}))
 
 
 def test_masks_of_other_runs_are_compared_and_seeds_in_two_runs_count_once(study, tmp_path):

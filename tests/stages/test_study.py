@@ -74,6 +74,9 @@ def test_a_part_of_a_study_is_gone_on_with_in_a_clone_that_pulled_it(project, tm
     part = ["stages.study", "parts", "--run", "inhibitor_0"]
     refused = made.python("stages.study", "parts", check=False)
     assert refused.returncode == 1 and "parts.yaml are inhibitor (PART_N" in refused.stderr
+    other = made.python("stages.study", "parts", "--run", "mine", "--set", "train.lr=0.1", check=False)
+    assert other.returncode == 1 and "--run mine: its train is not that of the study; change it in" in other.stderr
+    assert not (made.root / ".study").exists()  # said before anything is trained
     assert "trainings" in made.python(*part).stdout
     runs = made.root / "reports" / "studies" / "parts" / "runs"
     assert (runs.parent / "report.md").exists() and (runs / "inhibitor_0" / "dvc.lock.gz").exists()

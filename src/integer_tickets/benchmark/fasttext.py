@@ -22,7 +22,7 @@ GRID = tuple(
     for dim, pairs, epochs in product((10, 32), (1, 2), (3, 5))
 )
 """What is tried; the selection split chooses."""
-ALWAYS = {"thread": 1, "seed": 0, "verbose": 0}  # one thread, so that a rerun gives the same
+ALWAYS = {"thread": 1, "seed": 0, "verbose": 0}  # even so, a rerun gives others
 LABEL = b"__label__"
 
 
@@ -66,8 +66,10 @@ def classifiers(texts: Mapping[str, Sequence[str]], labels: Mapping[str, Array],
                 model.quantize(input=str(train), qnorm=True, **kept, **own)
                 name = f"fastText quantized{f', {cutoff:,} words and pairs' if cutoff else ''}"
             found.setdefault(name, []).append(judged(name, model))
-        except RuntimeError:  # some settings run into NaN, in training or after
-            continue
+        except RuntimeError as error:
+            if "NaN" not in str(error):
+                raise
+            continue  # some settings run into it, in training or after
     for tried in found.values():
         yield max(tried, key=right)
 

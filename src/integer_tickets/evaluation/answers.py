@@ -83,8 +83,6 @@ def merged(folders: Iterable[Path]) -> tuple[str, Array, dict[Configuration, lis
                         f"{folder}: {model.configuration.name}, seed {model.seed}, answers otherwise than in a run "
                         "before it; a part beside the ladder of another is made on the same machine, with its cache"
                     )
-    if not found:
-        raise UserError("no runs to judge")
     groups: dict[Configuration, list[Answers]] = {}
     for model in found.values():
         groups.setdefault(model.configuration, []).append(model)

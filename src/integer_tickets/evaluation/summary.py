@@ -62,17 +62,22 @@ def comparison_rows(
 ) -> list[dict[str, Any]]:
     """Every declared comparison; `right` holds the right answers (rows,) of each configuration on `split` by seed.
 
-    Two models are compared over the seeds that both have, and not where they share none; a baseline stands beside every
-    seed. Holm's correction is over the comparisons of a family whose answers are not those of another one.
+    Two models are compared over the seeds that both have, and not where they share none; a baseline, and the network
+    with which students begin, stand beside every seed. Holm's correction is over the comparisons of a family whose
+    answers are not those of another one.
     """
     rows, asked, settings = [], [], params.evaluate
     for comparison in declared(right, params):
         a, b = comparison.a, comparison.b
         rng = generator("comparisons", settings.seed)
-        seeds = sorted(right[a].keys() & right[b].keys())
-        if not seeds and BASELINE not in right[b]:
+        single = BASELINE in right[b] or (b.stage == "adopt" and a.stage != "adopt")
+        seeds = sorted(right[a] if single else right[a].keys() & right[b].keys())
+        if not seeds:
             continue
-        one, other = (np.stack([right[side][seed] for seed in seeds or sorted(right[side])]) for side in (a, b))
+        one, other = (
+            np.stack([right[side][seed] for seed in own])
+            for side, own in ((a, seeds), (b, right[b] if single else seeds))
+        )
         rules = settings.bootstrap, settings.confidence, settings.margin
         result = compare(one, other, *rules, rng)
         numbers = {key: _rounded(value) if type(value) is float else value for key, value in asdict(result).items()}

@@ -6,8 +6,9 @@ from functools import partial
 import pandas as pd
 
 from integer_tickets.report.findings import SIGNIFICANT, count, words
+from integer_tickets.report.formats import Table, percent, points, probability
 from integer_tickets.report.study import Study, select
-from integer_tickets.report.tables import Table, overlaps_elsewhere, percent, points, probability
+from integer_tickets.report.tables import overlaps_elsewhere
 
 FRESH, PLACES = ("reinit", "redrawn"), ("shuffled", "random")
 """Controls that a winning ticket must stand above: new weights, and places drawn at random."""

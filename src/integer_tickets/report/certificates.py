@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pandas as pd
 
 from integer_tickets.information.bag_of_words import PLACES
+from integer_tickets.report.formats import Table, percent
 from integer_tickets.report.study import Study
-from integer_tickets.report.tables import Table, percent
 
 SHOWN = {"masks": "masks", "values": "weights", "embedding": "embedding", "tokenizer": "vocabulary"}
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from integer_tickets.report.formats import kilobytes, percent, points, probability
 from integer_tickets.report.study import ASIDE, Study
-from integer_tickets.report.tables import kilobytes, percent, points, probability
 
 SIGNIFICANT = 0.05
 NAMED = 12  # models, at most, in one sentence

@@ -9,9 +9,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from integer_tickets.evaluation.comparisons import FAMILIES
 from integer_tickets.files import write_text
 from integer_tickets.report.figures import COLOURS, GREY, MARKERS, save, size_axis
-from integer_tickets.report.tables import Table, percent, points
+from integer_tickets.report.formats import Table, percent, points
 
 MEGABIT = 1e6
 
@@ -28,7 +29,7 @@ class Published:
 
 
 LITERATURE = (
-    Published("BERT-base, fp32", 3340, 93.2, "validation", "arXiv 1810.04805; 418 MB"),
+    Published("BERT-base, fp32", 3340, 93.2, "validation", "arXiv 2012.15701; 418 MB"),
     Published("DistilBERT, fp32", 2112, 91.3, "validation", "arXiv 1910.01108; 66 million weights"),
     Published("InhibiDistilbert, fp32", 2112, 91.0, "validation", "arXiv 2503.15983; 66 million weights"),
     Published("DistilBERT, int8", 545, 90.4, "validation", "Intel Neural Compressor, model card"),
@@ -101,8 +102,7 @@ def write_page(
     parts += ["\n## What was aimed at\n", AIMS, _bars(rows[rows["kind"] == "ticket"]).markdown()]
     tried = [f"[{study}](studies/{study}/report.md#ablations)" for study in ablated]
     parts += ["", f"What each part of a recipe gives, and what else was tried: {', '.join(tried)}."] if tried else []
-    conditions = _conditions(compared)
-    parts += ["", BESIDE, conditions.markdown()] if conditions.rows else []
+    parts += ["", BESIDE, _conditions(compared).markdown()]
     write_text(path, "\n".join(parts) + "\n")
     save(partial(figure, marked), path.with_suffix(""))
 
@@ -148,7 +148,10 @@ def _bars(tickets: pd.DataFrame) -> Table:
 def _conditions(compared: pd.DataFrame) -> Table:
     body = []
     for family, most in CONDITIONS.items():
-        for _, row in compared[compared["family"] == family].iterrows():
+        found = compared[compared["family"] == family]
+        if found.empty:
+            body.append([f"{FAMILIES[family]} Not measured yet.", "", "", "", points(-most), ""])
+        for _, row in found.iterrows():
             reached = "yes" if row["difference"] >= -most else "no"
             interval = f"{points(row['low'])} to {points(row['high'])}"
             cells = [points(row["difference"]), interval, f"{row['seeds']:.0f}", points(-most), reached]

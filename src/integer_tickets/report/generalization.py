@@ -8,8 +8,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from integer_tickets.information.zoo import rank_correlation
+from integer_tickets.report.formats import Table
 from integer_tickets.report.study import Study
-from integer_tickets.report.tables import Table
 from integer_tickets.seeds import generator
 
 FEWEST = 12

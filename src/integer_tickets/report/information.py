@@ -5,8 +5,8 @@ from textwrap import shorten
 
 import pandas as pd
 
+from integer_tickets.report.formats import Table, probability
 from integer_tickets.report.study import Study, select
-from integer_tickets.report.tables import Table, probability
 
 LAYERS = {
     "usable": "usable, bits",

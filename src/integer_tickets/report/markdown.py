@@ -6,9 +6,9 @@ from typing import Any
 from integer_tickets.report import tables, tickets
 from integer_tickets.report.answers import answers
 from integer_tickets.report.findings import against, agreement, count, findings, words
+from integer_tickets.report.formats import percent
 from integer_tickets.report.pictures import Picture
 from integer_tickets.report.study import Study
-from integer_tickets.report.tables import percent
 
 
 def report(study: Study, of_layers: Sequence[Picture], of_codes: Sequence[Picture]) -> str:

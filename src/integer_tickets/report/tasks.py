@@ -8,9 +8,9 @@ import pandas as pd
 
 from integer_tickets.errors import UserError
 from integer_tickets.files import write_text
+from integer_tickets.report.formats import METRICS, Table, percent, points, score
 from integer_tickets.report.frontier import MEGABIT, link
 from integer_tickets.report.study import select
-from integer_tickets.report.tables import Table, percent, points
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,6 @@ TASKS = (
     Task("cola", "CoLA", "matthews"),
     Task("rte", "RTE"),
 )
-NAMES = {"accuracy": "accuracy %", "f1": "F1", "matthews": "Matthews correlation"}
 INTRODUCTION = """# Standard tasks
 
 Made by `python -m stages.tasks` from the [studies](studies): every distilled integer Inhibitor, tickets and dense ones,
@@ -55,8 +54,7 @@ def page(studies: Iterable[tuple[str, str, pd.DataFrame]], path: Path) -> None:
     for task in TASKS:
         own = [(name, summary) for name, corpus, summary in found if corpus == task.corpus]
         rows = [row for name, summary in own for row in _rows(task, name, summary)]
-        if rows:
-            parts += [f"## {task.title}\n", _table(task, rows), ""]
+        parts += [f"## {task.title}\n", _table(task, rows) if rows else "Not run yet.", ""]
     write_text(path, "\n".join(parts))
 
 
@@ -75,14 +73,10 @@ def _rows(task: Task, study: str, summary: pd.DataFrame) -> list[list[str]]:
     for _, row in select(rows, stage="distill", attention="inhibitor").iterrows():
         value = float(row["mean"])
         sizes = [f"{row['bits'] / MEGABIT:,.2f}", f"{row['seeds']:.0f}", split]
-        others = [_shown(task, other) for other in (value, bag, most, teacher)]
+        others = [score(task.metric, other) for other in (value, bag, most, teacher)]
         verdict = f"{'above' if value > bag else 'not above'} ({_gain(task, value - bag)})"
         body.append([row["name"], link(study), *sizes, *others, verdict, *_reached(task, value, bag)])
     return body
-
-
-def _shown(task: Task, value: float) -> str:
-    return percent(value) if task.metric == "accuracy" else f"{value:.3f}"
 
 
 def _gain(task: Task, difference: float) -> str:
@@ -102,7 +96,7 @@ def _table(task: Task, rows: list[list[str]]) -> str:
         "Mbit",
         "seeds",
         "split",
-        NAMES[task.metric],
+        METRICS[task.metric],
         "bag of words",
         "largest class",
         "teacher",

@@ -8,11 +8,11 @@ from integer_tickets.report import tables
 from integer_tickets.report.answers import answers
 from integer_tickets.report.certificates import certificates, masks
 from integer_tickets.report.findings import CONTROLS, bag_of_words, count, encoder, words
+from integer_tickets.report.formats import percent, points
 from integer_tickets.report.generalization import explained
 from integer_tickets.report.information import information
 from integer_tickets.report.pictures import Picture, shown
 from integer_tickets.report.study import Study, select
-from integer_tickets.report.tables import percent, points
 from integer_tickets.report.ticket_figures import Ladders, parted
 
 

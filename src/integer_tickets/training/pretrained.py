@@ -1,5 +1,6 @@
 """A teacher that comes with knowledge: any encoder or classifier of Hugging Face, fine-tuned on the labels."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,14 @@ def load(name: str, classes: int, seed: int, device: str) -> Pretrained:
     if tokenizer.pad_token_id is None:
         raise UserError(f"teacher.pretrained = {name!r}: its tokenizer has no token for padding")
     return Pretrained(model.to(device), tokenizer)
+
+
+def sha256(teacher: Pretrained) -> str:
+    """Of its weights but for the head, by name: tells which encoder an id or a folder stood for."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(teacher.model.base_model.state_dict().items()):
+        digest.update(name.encode() + b"\0" + tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def fine_tune(teacher: Pretrained, train_split: Split, selection: Split, schedule: Schedule, work: Path) -> Result:
