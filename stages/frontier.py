@@ -77,9 +77,10 @@ def on_sst2(studies: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def compared(studies: Path) -> pd.DataFrame:
-    """Comparisons of students that begin with the weights of an encoder."""
+    """Comparisons of students that begin with the weights of an encoder, with the name of their study."""
     adopted = [study for study, params in on_sst2(studies) if begins_with_an_encoder(params)]
-    found = [pd.read_csv(study / "comparisons.csv") for study in adopted if (study / "comparisons.csv").exists()]
+    files = [study / "comparisons.csv" for study in adopted if (study / "comparisons.csv").exists()]
+    found = [pd.read_csv(file).assign(study=file.parent.name) for file in files]
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame({"family": []})
 
 

@@ -79,6 +79,7 @@ def test_the_page_holds_every_row_and_the_same_bytes(studies, tmp_path):
         "inhibitor int4 ticket level 1 distilled, 4.90 Mbit", "86.00", "1", "with the weights of hub/encoder", "no |"
     ]  # fmt: skip
     assert lines["inhibitor dense against softmax dense"].endswith("| -1.00 | yes |")
+    assert "| [one](studies/one/report.md) | -0.90 |" in lines["inhibitor dense against softmax dense"]
     assert lines["inhibitor int8 dense against inhibitor dense"].endswith("| -0.50 | no |")
     assert lines["inhibitor-int4 ticket level 1 against inhibitor int4 ticket level 1"].endswith("| -0.50 | yes |")
     assert "inhibitor ticket level 1 against inhibitor dense" not in lines
@@ -86,9 +87,9 @@ def test_the_page_holds_every_row_and_the_same_bytes(studies, tmp_path):
     write_page(frame, compared(studies).iloc[:1], [], {}, tmp_path / "first" / "frontier.md")
     lines = (tmp_path / "first" / "frontier.md").read_text().splitlines()
     assert [line for line in lines if "Not measured yet." in line] == [
-        "| Does the integer network match its model before quantization? Not measured yet. |  |  |  | -0.50 |  |",
+        "| Does the integer network match its model before quantization? Not measured yet. |  |  |  |  | -0.50 |  |",
         "| Is a ticket found in integers more accurate than a float one quantized later? Not measured yet. "
-        "|  |  |  | -0.50 |  |",
+        "|  |  |  |  | -0.50 |  |",
     ]
     assert "what else was tried: [parts](studies/parts/report.md#ablations)." in text
 

@@ -40,8 +40,8 @@ def _run(study: Study) -> Iterator[str]:
     yield (
         f"Corpus `{study.statistics['corpus']}` with {len(study.statistics['labels'])} classes and "
         f"{splits['train']['rows']} training texts. All accuracies are those on the {study.split} split "
-        f"({splits[study.split]['rows']} texts), which took no part in any choice: which epoch of a "
-        "training is kept and which ticket is to ship was decided on the selection split."
+        f"({splits[study.split]['rows']} texts), by which the pipeline chose nothing: which epoch "
+        "of a training is kept and which ticket is to ship was decided on the selection split."
     )
     yield (
         f"Transformers with {words(grid.attentions)} attention: width {model.width}, {count(model.layers, 'layer')}, "
