@@ -39,7 +39,7 @@ def test_each_task_in_its_metric_beside_the_bag_of_words(tmp_path):
     rows = [line for line in lines if line.startswith("| inhibitor")]
     assert rows[0].endswith("2.50 | 2 | test | 90.00 | 89.00 | 50.00 | 95.00 | above (+1.00) | yes |")
     assert rows[1].endswith("| above (+0.90) | no |")
-    assert rows[2].endswith("| validation | 0.400 | 0.410 | 0.500 | 0.950 | not above (-0.010) |")
+    assert rows[2].endswith("| validation | 0.400 | 0.410 | 0.500 | 0.950 | not above (-0.010), not above guessing |")
     assert len(rows) == 3
 
 

@@ -75,6 +75,7 @@ def _rows(task: Task, study: str, summary: pd.DataFrame) -> list[list[str]]:
         sizes = [f"{row['bits'] / MEGABIT:,.2f}", f"{row['seeds']:.0f}", split]
         others = [score(task.metric, other) for other in (value, bag, most, teacher)]
         verdict = f"{'above' if value > bag else 'not above'} ({_gain(task, value - bag)})"
+        verdict += ", not above guessing" if value <= most else ""
         body.append([row["name"], link(study), *sizes, *others, verdict, *_reached(task, value, bag)])
     return body
 
