@@ -55,6 +55,8 @@ def main() -> None:
             values = merge(with_preset(arguments.name, [], arguments.run), known[ablation])
             params = parse_params(values, f"{ablation} of presets/{arguments.name}.yaml")
             base = base_of(params, checkout, run, study)
+            work(checkout, values, params.data, arguments.data, arguments.jobs, ["prepare"])
+            check_texts(checkout, base)
             targets = [f"train_dense@{entry.folder.parts[-3]}" for entry in dense(params, checkout)]
             work(checkout, values, params.data, arguments.data, arguments.jobs, targets)
             said = {"ablation": ablation, "changes": "; ".join(described(known[ablation]))}
@@ -102,15 +104,16 @@ def base_of(params: Params, checkout: Path, run: Path, study: Params) -> Base:
     return Base(split, labels, len(read_json(run / "statistics.json")["labels"]), kept)
 
 
-def compared(params: Params, checkout: Path, base: Base) -> Iterator[dict[str, Any]]:
-    """The dense networks in the checkout against those of the run, on its headline split.
+def check_texts(checkout: Path, base: Base) -> None:
+    """UserError where the labels of the corpus in the checkout are not those that the run was judged by."""
+    own = load_corpus(checkout / "artifacts" / "data").splits
+    if base.split not in own or not np.array_equal(own[base.split].labels, base.labels):
+        raise UserError(f"the {base.split} of this corpus has other labels than the run has answered; name its --data")
 
-    UserError where the labels there are not those that the run was judged by.
-    """
+
+def compared(params: Params, checkout: Path, base: Base) -> Iterator[dict[str, Any]]:
+    """The dense networks in the checkout against those of the run, on its headline split."""
     split, labels, classes, kept = base
-    corpus = load_corpus(checkout / "artifacts" / "data")
-    if split not in corpus.splits or not np.array_equal(corpus.splits[split].labels, labels):
-        raise UserError(f"the {split} of this corpus has other labels than the run: its networks cannot be compared")
     settings = params.evaluate
     for entry in dense(params, checkout):
         right = read_model(entry, {split: len(labels)}, classes).predictions[split] == labels

@@ -57,13 +57,14 @@ def judge(params: Params, folder: Path) -> None:
     runs = sorted(path for path in (folder / "runs").glob("*") if path.is_dir())
     if not runs:
         raise UserError(f"{folder / 'runs'}: no runs to judge; the first is made by python -m stages.study, with --run")
-    new = folder / ".judged.tmp"  # all of it, or nothing
+    new = folder / ".judged.tmp"  # all of it, or nothing where something in it fails
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir()
     try:
         write(params, runs, folder / "ablations.csv", new)
-        shutil.rmtree(folder / "figures", ignore_errors=True)  # of models that are there no more
-        for path in new.iterdir():
+        for path in sorted(new.iterdir(), key=lambda path: path.suffix == ".md"):  # the page last
+            if path.is_dir():
+                shutil.rmtree(folder / path.name, ignore_errors=True)
             os.replace(path, folder / path.name)
     finally:
         shutil.rmtree(new)

@@ -43,8 +43,10 @@ def release(name: str, model: str, study: str | None, run: str | None, unlabelle
     results = read_table(folder / "artifacts" / "evaluation" / "results.csv")
     if model not in set(results["model"]):
         raise UserError(f"{model}: results.csv has no such model; run the whole study")
-    learned = params.train.taught or model.startswith("artifacts/distilled")
-    if params.data.source != "builtin" and params.lessons.unlabelled and learned and not unlabelled:
+    statistics = read_json(folder / "artifacts" / "data" / "statistics.json")
+    learned = params.train.taught or params.train.adopted or model.startswith("artifacts/distilled")
+    more = statistics["lessons"] > params.lessons.augmented and params.data.source != "builtin"
+    if learned and more and not unlabelled:
         raise UserError("it learned from unlabelled texts, too: of which corpus, is said with --unlabelled")
     part = f" --run {run}" if run else ""
     ticket = Released(
@@ -52,7 +54,7 @@ def release(name: str, model: str, study: str | None, run: str | None, unlabelle
         model=model,
         command=f"python -m stages.study {study} --data FOLDER{part}" if study else "make repro",
         params=params,
-        statistics=read_json(folder / "artifacts" / "data" / "statistics.json"),
+        statistics=statistics,
         results=results,
         bits=bits_breakdown(file),
         sha256=load(file).sha256,
@@ -65,7 +67,7 @@ def release(name: str, model: str, study: str | None, run: str | None, unlabelle
 
 
 def _other(own: Params, wanted: Params) -> str:
-    """A block in which parameters differ, but for what does not change what is made; none: nothing."""
+    """A block in which parameters differ, but for where and how fast it ran; nothing where there is none."""
     blocks = (name for name in Params.model_fields if name not in ("runtime", "benchmark"))
     return next((name for name in blocks if getattr(own, name) != getattr(wanted, name)), "")
 

@@ -168,7 +168,7 @@ def place_data(settings: Data, data: Path | None, checkout: Path) -> None:
     if settings.source != "files":
         return
     folder = checkout / settings.folder
-    if not folder.resolve().is_relative_to(checkout.resolve()):
+    if checkout.resolve() not in folder.resolve().parents:
         raise UserError(f"data.folder = {settings.folder!r}: a study wants a folder inside the project, as data is")
     if data is None:
         if not any(path.name != "README.md" for path in folder.glob("*")):
@@ -178,6 +178,8 @@ def place_data(settings: Data, data: Path | None, checkout: Path) -> None:
         raise UserError(f"{data}: no such folder")
     if data.resolve() == folder.resolve():
         return
+    if folder.resolve() in data.resolve().parents:
+        raise UserError(f"{data}: lies in {folder}, whose content this folder's would replace; name another place")
     with replacing(folder) as new:  # a split of another corpus must not stay, nor a part of this one
         new.mkdir()
         for path in sorted(path for path in data.iterdir() if path.is_file()):

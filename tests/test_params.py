@@ -266,6 +266,28 @@ def test_blocks_fit_the_layers(width, hidden, good):
             parse_params(values)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, ""),
+        ({"teacher": {"pretrained": ""}}, "adopt.attentions: students begin with the weights of a teacher.pretrained"),
+        (
+            {"model": {"post_norm": False}},
+            "model.post_norm = false, but a student of adopt.attentions begins as a bert",
+        ),
+        ({"model": {"places": False}}, "model.places = false, but a student of adopt.attentions begins as a bert"),
+        ({"model": {"biases": False}}, "model.biases = false, but a student of adopt.attentions begins as a bert"),
+        ({"adopt": {"attentions": ["softmax"]}}, "train.start = artifacts/adopted, but inhibitor is not among adopt"),
+    ],
+)
+def test_what_begins_as_a_bert_is_made_as_one(changes, message):
+    if not message:
+        parse_params(merge(with_preset("fitted", [], "int4_0"), changes))
+        return
+    with pytest.raises(UserError, match=message):
+        parse_params(merge(with_preset("fitted", [], "int4_0"), changes))
+
+
 def test_bits_of_a_variant():
     variant = parse_params(changed("variants.four", INTEGER)).variants["four"]
     assert own_bits(variant, [8, 2]) == [4]

@@ -169,7 +169,6 @@ def test_states_are_those_of_the_tokens_alone():
     [
         ({"width": 24}, "model.width = 24, but that of teacher.pretrained is 48"),
         ({"layers": 3}, "model.layers = 3, but teacher.pretrained has only 2"),
-        ({"post_norm": False}, "model.post_norm = false, but teacher.pretrained normalizes after each addition"),
         (
             {"positions": 19},
             "tokenizer.positions = 19, but teacher.pretrained has 18 beside those of a sentence's ends",

@@ -72,6 +72,8 @@ def test_a_card_names_the_command_that_made_the_ticket(tmp_path, monkeypatch):
     (checkout / "artifacts" / "evaluation").mkdir(parents=True)
     model = "artifacts/distilled/inhibitor-int4-0/level_1/int4"
     (checkout / "artifacts" / "evaluation" / "results.csv").write_text(f"model\n{model}\n")
+    (checkout / "artifacts" / "data").mkdir()
+    (checkout / "artifacts" / "data" / "statistics.json").write_text('{"lessons": 200000}')
     values = with_preset("fitted", [], "int4_0")
     (checkout / "params.yaml").write_text(yaml.safe_dump(values))
     with pytest.raises(UserError, match=r"fitted: its grid is not that of fitted --run int4_1, which ran last\?"):

@@ -137,10 +137,22 @@ def test_the_bytes_of_a_ticket_are_those_of_its_inputs(adopted, monkeypatch, tmp
     run_stage(quantize, *ITEM, "--level", "0")
     assert artefact.load(file).provenance["data_sha256"] != before["data_sha256"]
     assert artefact.load(file).provenance["params_sha256"] == before["params_sha256"]
+    own = {before["params_sha256"]}
+    for change in ("quantize", "train"):  # of the stage, and of the one before it, whose network is another one then
+        values[change]["lr"] = 0.002
+        Path("params.yaml").write_text(yaml.safe_dump(values))
+        if change == "train":
+            run_stage(train_dense, *ITEM)
+            values["train"]["lr"] = load_params(adopted / "params.yaml").train.lr
+            Path("params.yaml").write_text(yaml.safe_dump(values))
+        run_stage(quantize, *ITEM, "--level", "0")
+        own.add(artefact.load(file).provenance["params_sha256"])
+    assert len(own) == 3
 
 
 def test_the_teacher_says_with_which_weights_it_began(adopted):
     info = read_json(adopted / "artifacts" / "teacher" / "info.json")
+    assert len(info["pretrained_sha256"]) == 64
     assert info["pretrained_sha256"] == pretrained.sha256(pretrained.load(str(adopted / "bert"), 2, 1, "cpu"))
 
 

@@ -13,7 +13,7 @@ from integer_tickets.errors import UserError
 from integer_tickets.files import write_text
 from integer_tickets.report.study import MEASURED
 from stages import evaluate
-from stages.ablations import base_of, compared
+from stages.ablations import base_of, check_texts, compared
 from stages.judge import judge
 from stages.study import copy_run
 from tests.evaluation.fake_study import fake_checkout, fake_params
@@ -116,8 +116,9 @@ def test_ablations_are_compared_on_the_texts_of_the_run(study):
     params = fake_params(RUNS["first"])
     base = base_of(params, checkout, run, fake_params())
     assert len(list(compared(params, checkout, base))) == 4  # two attentions, two seeds
+    check_texts(checkout, base)
     with pytest.raises(UserError, match="the test of this corpus has other labels than the run"):
-        list(compared(params, checkout, base._replace(labels=base.labels[::-1])))
+        check_texts(checkout, base._replace(labels=base.labels[::-1]))
     with pytest.raises(UserError, match="its train is not that of the study"):
         base_of(params, checkout, run, fake_params({"train": {"epochs": 9}}))
 

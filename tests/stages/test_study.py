@@ -5,6 +5,10 @@ from typing import Any
 import pytest
 import yaml
 
+from integer_tickets.errors import UserError
+from integer_tickets.params import parse_params
+from stages.presets import with_preset
+from stages.study import place_data
 from tests.stages.conftest import Checkout
 
 ONE: dict[str, Any] = {
@@ -41,6 +45,27 @@ def project(finished: Checkout, tmp_path) -> tuple[Checkout, Any]:
     (data / "train.tsv").write_text(corpus("film", 200))
     (data / "validation.tsv").write_text(corpus("play", 40))
     return made, data
+
+
+def test_a_corpus_takes_the_place_of_another_one(tmp_path):
+    checkout, data = tmp_path / "checkout", tmp_path / "data"
+    settings = parse_params(with_preset("sst2", [])).data
+    folder = checkout / settings.folder
+    for place, names in ((folder, ("README.md", "test.tsv")), (data, ("train.tsv", "validation.tsv"))):
+        place.mkdir(parents=True)
+        for name in names:
+            (place / name).write_text(f"of {place.name}, {name}")
+    with pytest.raises(UserError, match="name their folder"):
+        place_data(settings, None, tmp_path / "empty")
+    place_data(settings, data, checkout)
+    place_data(settings, folder, checkout)  # in its place already
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "train.tsv", "validation.tsv"]
+    place_data(settings, None, checkout)
+    (folder / "raw").mkdir()
+    with pytest.raises(UserError, match="whose content this folder's would replace"):
+        place_data(settings, folder / "raw", checkout)
+    with pytest.raises(UserError, match="a study wants a folder inside the project"):
+        place_data(settings.model_copy(update={"folder": "."}), data, checkout)
 
 
 def test_a_study_in_parts_and_on_other_data(project):

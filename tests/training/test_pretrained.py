@@ -59,6 +59,17 @@ def test_a_teacher_learns_and_goes_on_where_it_was_killed(folder, tmp_path, kill
     ]
 
 
+def test_the_hash_is_that_of_the_encoder(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "masked")  # saved without a pooler, which loading then draws
+    transformers.BertForMaskedLM.from_pretrained(folder).save_pretrained(tmp_path / "masked")
+    places = [(folder, 0), (folder, 1), (tmp_path / "masked", 0), (tmp_path / "masked", 1)]
+    found = [pretrained.load(str(place), 2, seed, "cpu") for place, seed in places]
+    assert len({pretrained.sha256(own) for own in found}) == 1
+    with torch.no_grad():
+        found[0].model.base_model.embeddings.word_embeddings.weight[5, 0] += 1
+    assert pretrained.sha256(found[0]) != pretrained.sha256(found[1])
+
+
 def test_pairs_have_an_end_between_them_and_long_texts_end(folder):
     own = pretrained.load(str(folder), 2, 0, "cpu")
     split = own.encode([("good film", "bad film"), ("very " * 40, "bad")], np.zeros(2, np.int64), 12)

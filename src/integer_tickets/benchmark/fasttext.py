@@ -22,7 +22,7 @@ GRID = tuple(
     for dim, pairs, epochs in product((10, 32), (1, 2), (3, 5))
 )
 """What is tried; the selection split chooses."""
-ALWAYS = {"thread": 1, "seed": 0, "verbose": 0}  # even so, a rerun gives others
+ALWAYS = {"thread": 1, "seed": 0, "verbose": 0}  # even so, a rerun gives other numbers
 LABEL = b"__label__"
 
 

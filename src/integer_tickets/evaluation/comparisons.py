@@ -82,8 +82,8 @@ def _partners(a: Configuration, params: Params) -> Iterator[tuple[str, Configura
     if a.stage == "transfer":
         yield "transferred places", replace(a, stage="controls", role="shuffled")
         yield "transferred shares", replace(a, stage="controls", role="random")
-    integers = (a.stage == "train_dense" and a.weights != "float") or (a.stage == "distill" and not a.level)
-    if integers and params.train.adopted and variants[a.variant].weights != "float":
+    dense = a.stage in ("train_dense", "distill") and not a.level
+    if dense and params.train.adopted and variants[a.variant].weights != "float":
         yield "quantization", Configuration("adopt", "adopted", a.attention, "", 0, "float")  # where it began
     elif a.stage in ("quantize", "distill"):
         before = replace(a, stage="prune_rewind" if a.level else "train_dense", distilled=False)

@@ -63,8 +63,8 @@ def comparison_rows(
     """Every declared comparison; `right` holds the right answers (rows,) of each configuration on `split` by seed.
 
     Two models are compared over the seeds that both have, and not where they share none; a baseline, and the network
-    with which students begin, stand beside every seed. Holm's correction is over the comparisons of a family whose
-    answers are not those of another one.
+    with which students begin, stand beside every seed (of runs on several kinds of processors that of the first).
+    Holm's correction is over the comparisons of a family whose answers are not those of another one.
     """
     rows, asked, settings = [], [], params.evaluate
     for comparison in declared(right, params):

@@ -85,8 +85,6 @@ def check(model: Transformer, bert: Any) -> None:
             f"tokenizer.positions = {len(model.positions.weight)}, but teacher.pretrained has {places} beside those of "
             "a sentence's ends"
         )
-    if next(model.blocks()).attention_bypass is None:
-        raise UserError("model.post_norm = false, but teacher.pretrained normalizes after each addition")
 
 
 @torch.no_grad()

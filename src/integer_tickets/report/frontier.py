@@ -156,9 +156,8 @@ def _conditions(compared: pd.DataFrame) -> Table:
         for _, row in found.iterrows():
             reached = "yes" if row["difference"] >= -most else "no"
             interval = f"{points(row['low'])} to {points(row['high'])}"
-            found_by = [link(row["study"]), points(row["difference"]), interval, f"{row['seeds']:.0f}"]
-            cells = [*found_by, points(-most), reached]
-            body.append([f"{row['a']} against {row['b']}", *cells])
+            cells = [link(row["study"]), points(row["difference"]), interval, f"{row['seeds']:.0f}", points(-most)]
+            body.append([f"{row['a']} against {row['b']}", *cells, reached])
     return Table(["comparison", "study", "points", "95 % interval", "seeds", "at least", "reached"], body)
 
 

@@ -71,7 +71,7 @@ def _glance(study: Study) -> Iterator[str]:
 def _integers(study: Study) -> Iterator[str]:
     rows = study.accuracies()
     lost = study.compared("quantization").sort_values("difference")
-    if len(lost):
+    if len(lost) and not study.params.train.adopted:  # there dense ones alone are compared, with the student adopted
         yield (
             f"Of {int((rows['stage'] == 'quantize').sum())} integer networks and "
             f"{int((rows['stage'] == 'distill').sum())} distilled ones (each with all seeds), this one comes off worst "

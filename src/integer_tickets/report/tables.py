@@ -1,4 +1,4 @@
-"""The tables of the report as rows of text, and how they are set in Markdown and in a terminal."""
+"""The tables of the report as rows of text."""
 
 from collections.abc import Iterator
 from typing import Any

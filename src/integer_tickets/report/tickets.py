@@ -63,7 +63,7 @@ def page(
     if taught:
         written.append(
             f"The teacher was trained in each run, and came out otherwise in {words(taught)} (another kind of "
-            "processor): what learned from it or began with it had another one there than before."
+            "processor): what learned from it or began with it had another one there than the one beside it here."
         )
     if whole and whole != runs:
         written.append(f"What layers keep and what codes take was measured in {words(whole)} alone.")

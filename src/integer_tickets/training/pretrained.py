@@ -41,9 +41,11 @@ def load(name: str, classes: int, seed: int, device: str) -> Pretrained:
 
 
 def sha256(teacher: Pretrained) -> str:
-    """Of its weights but for the head, by name: tells which encoder an id or a folder stood for."""
+    """Of its encoder's weights, by name: tells which one an id or a folder stood for."""
     digest = hashlib.sha256()
     for name, tensor in sorted(teacher.model.base_model.state_dict().items()):
+        if name.startswith("pooler."):
+            continue  # drawn with the head where the encoder was saved without one
         digest.update(name.encode() + b"\0" + tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
