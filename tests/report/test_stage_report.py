@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from integer_tickets.errors import UserError
 from integer_tickets.params import load_params
 from integer_tickets.report import figures, markdown, ticket_figures
+from integer_tickets.report.findings import bag_of_words
 from integer_tickets.report.generalization import FEWEST, networks
 from integer_tickets.report.study import read_study
 from stages import report, show
@@ -147,6 +148,15 @@ def test_the_report_tells_negative_results(reported):
     assert "bit for bit" in text and "a model, not a measurement" in text
     assert "[timings.md](timings.md)" in text
     assert not re.search(r"\b(nan|None|inf)\b", text)
+
+
+@pytest.mark.parametrize(("most", "says"), [(0.0, ""), (1.0, "reaches 100.00 %: 21 of 21 models are not above it.")])
+def test_what_is_no_better_than_guessing_is_counted(reported, most, says):
+    study = read_study(load_params(), reported.parent / "artifacts")
+    summary = study.tables["summary"]
+    study.tables["summary"] = summary.assign(mean=summary["mean"].where(summary["role"] != "majority", most))
+    guessing = [part for part in bag_of_words(study) if part.startswith("Guessing the larger class")]
+    assert [part.endswith(says) for part in guessing] == ([True] if says else [])
 
 
 def test_tables_of_the_report_are_whole(reported):

@@ -112,6 +112,9 @@ def bag_of_words(study: Study) -> Iterator[str]:
     else:
         named = f": {words(f'`{name}`' for name in below['name'])}" if len(below) <= NAMED else ""
         yield f"{sentence}It is above {len(below)} of {len(models)} models{named}."
+    most = study.accuracy(stage="baseline", role="majority")["mean"]
+    if low := int((models["mean"] <= most).sum()):
+        yield f"Guessing the larger class reaches {percent(most)} %: {low} of {len(models)} models are not above it."
     best = study.accuracies(stage="baseline", role="bayes")
     if len(best):
         yield f"The best possible classifier of this corpus reaches {percent(best['mean'].iloc[0])} %."
