@@ -26,6 +26,15 @@ from integer_tickets.training.state import fresh_state, save_state, save_tensors
 from stages.models import build
 from tests.integer.conftest import build_network
 
+INT8: dict[str, Any] = {
+    "weights": "int8",
+    "pattern": "weight",
+    "scope": "global",
+    "embedding": False,
+    "rewind": 10,
+    "embedding_bits": 8,
+}
+"""A variant that finds its tickets in integers."""
 ZERO, TWO = {"level": 0, "segment": "dense"}, {"level": 2, "segment": "upper"}
 
 CHANGES: dict[str, Any] = {

@@ -10,16 +10,8 @@ from safetensors.numpy import load_file, save_file
 from integer_tickets.errors import UserError
 from integer_tickets.evaluation.collect import expected, masks, read_model, stale
 from integer_tickets.files import read_json, write_json
-from tests.evaluation.fake_study import fake_params
+from tests.evaluation.fake_study import INT8, fake_params
 
-INT8 = {
-    "weights": "int8",
-    "pattern": "weight",
-    "scope": "global",
-    "embedding": False,
-    "rewind": 10,
-    "embedding_bits": 8,
-}
 ROWS = {"selection": 60, "validation": 60, "test": 200}
 ARTIFACTS = Path("artifacts")
 

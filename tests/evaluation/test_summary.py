@@ -12,17 +12,9 @@ from integer_tickets.evaluation.collect import Configuration, Entry, Model, expe
 from integer_tickets.evaluation.comparisons import BAG_OF_WORDS, FAMILIES, declared
 from integer_tickets.evaluation.overlaps import Place, density_rows, load_masks, overlap, overlap_rows, save_masks
 from integer_tickets.evaluation.summary import best_final, comparison_rows, summary_rows
-from tests.evaluation.fake_study import fake_params
+from tests.evaluation.fake_study import INT8, fake_params
 
 SETTINGS = Evaluate(bootstrap=200, confidence=0.95, margin=0.01, seed=0)
-INT8 = {
-    "weights": "int8",
-    "pattern": "weight",
-    "scope": "global",
-    "embedding": False,
-    "rewind": 10,
-    "embedding_bits": 8,
-}
 PARAMS = fake_params({"evaluate": SETTINGS.model_dump()})
 
 

@@ -67,9 +67,8 @@ def classifiers(texts: Mapping[str, Sequence[str]], labels: Mapping[str, Array],
                 name = f"fastText quantized{f', {cutoff:,} words and pairs' if cutoff else ''}"
             found.setdefault(name, []).append(judged(name, model))
         except RuntimeError as error:
-            if "NaN" not in str(error):
+            if "NaN" not in str(error):  # some settings run into it, in training or after
                 raise
-            continue  # some settings run into it, in training or after
     for tried in found.values():
         yield max(tried, key=right)
 

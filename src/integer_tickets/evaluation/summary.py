@@ -74,10 +74,8 @@ def comparison_rows(
         seeds = sorted(right[a] if single else right[a].keys() & right[b].keys())
         if not seeds:
             continue
-        one, other = (
-            np.stack([right[side][seed] for seed in own])
-            for side, own in ((a, seeds), (b, right[b] if single else seeds))
-        )
+        one = np.stack([right[a][seed] for seed in seeds])
+        other = np.stack([right[b][seed] for seed in (right[b] if single else seeds)])
         rules = settings.bootstrap, settings.confidence, settings.margin
         result = compare(one, other, *rules, rng)
         numbers = {key: _rounded(value) if type(value) is float else value for key, value in asdict(result).items()}
